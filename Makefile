@@ -1,0 +1,32 @@
+# One-command tasks; each sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help setup demo lint test bench clean
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## Debian packages, and .venv with everything in it
+	@tools/setup
+
+demo: ## a real VM is heartbeated, made sick, and the fault is seen at a consumer
+	@tools/setup --lenient
+	@$(BIN)/reachthru demo
+
+lint: setup ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## all checks and tests, real VMs and a real Nova included
+	@tools/setup-nova
+	$(BIN)/pytest -q -n 2 -m "not e2e"
+	$(BIN)/pytest -q -m e2e
+
+bench: setup ## all benchmarks, as a table and build/bench.json
+	@$(BIN)/python -m benchmarks
+
+clean: ## forget what was built and installed here
+	rm -rf build .venv

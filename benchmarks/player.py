@@ -1,0 +1,71 @@
+"""The process that plays directory guests; its cost is not counted."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+SCRIPT = Path(__file__).parent.parent / "tests/integration/host_agent/field_guest.py"
+SEED = 20
+DELAY_MS = 20  # each answer comes after a seeded random 0 to this
+ALL_BEAT_LIMIT_S = 60.0
+
+
+class Player:
+    """Use as `with Player(...)`; entering returns when the guests' sockets are there."""
+
+    def __init__(self, folder: Path, count: int, interval_ms: int) -> None:
+        self._command = [
+            *(sys.executable, str(SCRIPT), str(folder), "--count", str(count)),
+            *("--interval-ms", str(interval_ms), "--delay-ms", str(DELAY_MS), "--seed", str(SEED)),
+        ]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._expect("ready")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Each guest's counts so far."""
+        self._order("summary", 0)
+        guests: list[dict[str, Any]] = self._expect("summary")["guests"]
+        return guests
+
+    def hang(self, index: int) -> None:
+        """From here on this guest answers nothing."""
+        self._order("hang", index)
+
+    def wait_until_all_beat(self) -> None:
+        until = time.monotonic() + ALL_BEAT_LIMIT_S
+        while not all(guest["answers"] > 0 for guest in self.summary()):
+            if time.monotonic() > until:
+                raise RuntimeError("not all guests were challenged in time")
+            time.sleep(0.5)
+
+    def _order(self, verb: str, index: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": verb, "guests": [index]}) + "\n")
+        self._process.stdin.flush()
+
+    def _expect(self, event: str) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            message: dict[str, Any] = json.loads(line)
+            if message["event"] == event:
+                return message
+        raise RuntimeError(f"the players ended before they said {event}")

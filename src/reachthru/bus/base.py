@@ -1,0 +1,86 @@
+"""What every carrier offers to agents and controllers.
+
+A carrier connects, reconnects with spaced and jittered tries, and says loudly once when it
+lost its broker and once when it is back. It promises that a message for which `send` returned
+reached the broker; what must not be lost is acknowledged end to end by the messages themselves
+(`FaultAck`), so a carrier may repeat a message and never needs to store one. What is worth nothing
+when it is late (server-group messages) is offered instead: it goes at once, or it is lost.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Self
+
+from reachthru.protocol.agent_bus import AgentMessage, ControllerMessage
+
+
+class BusUnavailableError(Exception):
+    """There is no broker right now; try again when the carrier is connected."""
+
+
+class _Bus(ABC):
+    """Use as `async with bus:`; entering returns at once, connecting goes on in the background.
+
+    `on_connection`, set before entering, is called on the event loop with True at each
+    connection, and with False at each loss.
+    """
+
+    on_connection: Callable[[bool], None] = staticmethod(lambda _connected: None)
+
+    refused: Counter[str]  # messages that were skipped, by reason; for metrics
+
+    @property
+    @abstractmethod
+    def connected(self) -> bool: ...
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abstractmethod
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class AgentBus(_Bus):
+    """One host agent's end. Its last will is `AgentOffline(clean=False)`."""
+
+    @abstractmethod
+    async def send(self, message: AgentMessage) -> None:
+        """Returns when the broker has it; raises `BusUnavailableError`."""
+
+    @abstractmethod
+    def offer(self, message: AgentMessage) -> bool:
+        """Sends at once, in order, without waiting for the broker; False: it could not be."""
+
+    @abstractmethod
+    def messages(self) -> AsyncIterator[ControllerMessage]:
+        """What controllers send to this host, across reconnections; ends at `__aexit__`."""
+
+
+class ControllerBus(_Bus):
+    """One controller's end."""
+
+    @abstractmethod
+    async def send(self, host: str, message: ControllerMessage) -> None:
+        """To one agent. Returns when the broker has it; raises `BusUnavailableError`."""
+
+    @abstractmethod
+    def offer(self, host: str, message: ControllerMessage) -> bool:
+        """Sends at once, in order, without waiting for the broker; False: it could not be."""
+
+    @abstractmethod
+    async def send_to_all(self, message: ControllerMessage) -> None:
+        """To every agent that is connected. Raises `BusUnavailableError`."""
+
+    @abstractmethod
+    def messages(self) -> AsyncIterator[tuple[str, AgentMessage]]:
+        """(host, message) from every agent, across reconnections; ends at `__aexit__`.
+
+        `host` is who the carrier says it was, whatever the message claims.
+        """

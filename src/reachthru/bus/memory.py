@@ -1,0 +1,178 @@
+"""Agents and controllers in one process: the public twin of a real carrier, for tests.
+
+`memory://name` is a broker that exists as long as somebody is connected to it or has a hold of
+`broker(name)`, through which a test cuts it off and heals it. Messages are encoded and decoded
+as on a wire, so that only what can be carried arrives. All its users share one event loop.
+"""
+
+import weakref
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from reachthru.bus import BusUrlError
+from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
+from reachthru.bus.inbox import Inbox, decode_from
+from reachthru.protocol.agent_bus import (
+    AgentMessage,
+    AgentOffline,
+    ControllerMessage,
+    decode_from_controller,
+    encode,
+)
+
+
+class MemoryBroker:
+    """Carries payloads between the ends that are connected to it."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.agents: list[MemoryAgentBus] = []
+        self.controllers: list[MemoryControllerBus] = []
+
+    def cut(self) -> None:
+        """Every end loses its connection; controllers get the agents' wills when they return."""
+        self.up = False
+        for end in (*self.agents, *self.controllers):
+            end.on_connection(False)
+
+    def heal(self) -> None:
+        self.up = True
+        for controller in self.controllers:
+            controller.on_connection(True)
+        for agent in self.agents:
+            self.publish_up(agent.host, encode(AgentOffline(host=agent.host, clean=False)))
+            agent.on_connection(True)
+
+    def publish_up(self, host: str, payload: bytes) -> None:
+        """As `host`'s agent would; raises `BusUnavailableError` while it is cut."""
+        self._refuse_while_cut()
+        for controller in self.controllers:
+            controller.inbox.receive(
+                f"memory:{host}", payload, lambda body: decode_from(host, body)
+            )
+
+    def publish_down(self, host: str | None, payload: bytes) -> None:
+        """As a controller would, to `host` or (None) to all."""
+        self._refuse_while_cut()
+        for agent in self.agents:
+            if host in (None, agent.host):
+                agent.inbox.receive("memory:controller", payload, decode_from_controller)
+
+    def kill(self, host: str) -> None:
+        """The agent of `host` vanishes without a word; its last will is published."""
+        self.agents = [agent for agent in self.agents if agent.host != host]
+        if self.up:
+            self.publish_up(host, encode(AgentOffline(host=host, clean=False)))
+
+    def _refuse_while_cut(self) -> None:
+        if not self.up:
+            raise BusUnavailableError("memory: the broker is cut off")
+
+
+_brokers: weakref.WeakValueDictionary[str, MemoryBroker] = weakref.WeakValueDictionary()
+
+
+def broker(name: str) -> MemoryBroker:
+    """The broker behind `memory://name`."""
+    found = _brokers.get(name)
+    if found is None:
+        found = _brokers[name] = MemoryBroker()
+    return found
+
+
+def _broker_of(url: str) -> MemoryBroker:
+    parts = urlsplit(url)
+    if parts.scheme != "memory" or not parts.netloc:
+        raise BusUrlError(url)
+    return broker(parts.netloc)
+
+
+class MemoryAgentBus(AgentBus):
+    def __init__(self, url: str, host: str) -> None:
+        self.host = host
+        self.inbox: Inbox[ControllerMessage] = Inbox()
+        self.refused = self.inbox.refused
+        self._broker = _broker_of(url)
+
+    @property
+    def connected(self) -> bool:
+        return self._broker.up and self in self._broker.agents
+
+    async def __aenter__(self) -> Self:
+        self._broker.agents.append(self)
+        if self._broker.up:
+            self.on_connection(True)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.connected:
+            await self.send(AgentOffline(host=self.host, clean=True))
+            self._broker.agents.remove(self)
+            self.on_connection(False)
+        self.inbox.close()
+
+    async def send(self, message: AgentMessage) -> None:
+        if not self.connected:
+            raise BusUnavailableError("memory: not connected")
+        self._broker.publish_up(self.host, encode(message))
+
+    def offer(self, message: AgentMessage) -> bool:
+        if not self.connected:
+            return False
+        self._broker.publish_up(self.host, encode(message))
+        return True
+
+    def messages(self) -> AsyncIterator[ControllerMessage]:
+        return self.inbox.items()
+
+
+class MemoryControllerBus(ControllerBus):
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        self.inbox: Inbox[tuple[str, AgentMessage]] = Inbox()
+        self.refused = self.inbox.refused
+        self._broker = _broker_of(url)
+
+    @property
+    def connected(self) -> bool:
+        return self._broker.up and self in self._broker.controllers
+
+    async def __aenter__(self) -> Self:
+        self._broker.controllers.append(self)
+        if self._broker.up:
+            self.on_connection(True)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        was_connected = self.connected
+        self._broker.controllers.remove(self)
+        if was_connected:
+            self.on_connection(False)
+        self.inbox.close()
+
+    async def send(self, host: str, message: ControllerMessage) -> None:
+        self._broker.publish_down(host, encode(message))
+
+    def offer(self, host: str, message: ControllerMessage) -> bool:
+        if not self.connected:
+            return False
+        self._broker.publish_down(host, encode(message))
+        return True
+
+    async def send_to_all(self, message: ControllerMessage) -> None:
+        self._broker.publish_down(None, encode(message))
+
+    def messages(self) -> AsyncIterator[tuple[str, AgentMessage]]:
+        return self.inbox.items()

@@ -1,0 +1,60 @@
+"""reachthru: the operator's command line."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from reachthru import __version__
+from reachthru.operator.api import ApiError
+from reachthru.usage import ArgumentParser
+
+# Each module has `add_parser(subparsers)`, whose parser sets `run(args) -> exit code`. Only the
+# module of the command that was asked for is imported.
+_COMMANDS = {
+    "instances": ("reachthru.operator.instances", "the instances and how they are"),
+    "hosts": ("reachthru.operator.hosts", "the compute nodes and how their agents are"),
+    "groups": ("reachthru.operator.groups", "the server groups and their members"),
+    "faults": ("reachthru.operator.faults", "what is or was wrong, and who has been told"),
+    "validate": ("reachthru.validate", "check a captured line-JSON transcript"),
+    "demo": ("reachthru.demo.command", "see it work on a real VM"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 fine, 1 failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = _parser(words).parse_args(words)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except ApiError as error:
+        print(f"reachthru: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # Whoever read has seen enough. Nothing may be flushed into the pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = ArgumentParser(prog="reachthru", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    asked = next((word for word in words if not word.startswith("-")), None)
+    for name, (module, summary) in _COMMANDS.items():
+        if name == asked:
+            importlib.import_module(module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    if asked == "validate":
+        subparsers.choices[asked].add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

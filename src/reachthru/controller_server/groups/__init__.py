@@ -1,0 +1,1 @@
+"""Who belongs together: server groups, their members, and how those are."""

@@ -1,0 +1,93 @@
+"""What the controller tells people and sinks: the objects of the REST API.
+
+Times are ISO 8601 in UTC with microseconds. Stage times are milliseconds relative to the moment
+of detection (`raised_at`, or `cleared_at` once the fault is cleared), negative before it.
+"""
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+
+class Delivery(Struct, kw_only=True):
+    """How one sink fares with a fault's latest change. `state`: pending, done or failed."""
+
+    sink: str
+    state: str
+    attempts: int
+
+
+class Fault(Struct, kw_only=True):
+    """A fault as of one change of it. `status`: raised or cleared."""
+
+    id: str
+    kind: str
+    severity: str
+    status: str
+    instance_uuid: str
+    instance_name: str
+    host: str
+    raised_at: str
+    cleared_at: str | None
+    detail: str
+    corrective_action: str
+    stages_ms: dict[str, float]
+    deliveries: list[Delivery]
+
+    @property
+    def changed_at(self) -> str:
+        """The moment of detection of the change that this is."""
+        return self.cleared_at or self.raised_at
+
+
+class Instance(Struct, kw_only=True):
+    """`state` is a Condition; `health` is None before the guest's first answer."""
+
+    uuid: str
+    name: str
+    host: str
+    state: str
+    interval_ms: int | None
+    last_seen_at: str | None
+    registered: bool
+    health: str | None
+
+
+class Host(Struct, kw_only=True):
+    """A compute node's agent. `state`: online or offline."""
+
+    host: str
+    state: str
+    agent_version: str
+    guests: int
+    lateness_ms: float
+
+
+class GroupMember(Struct, kw_only=True):
+    """`host` is None where nobody has the instance; `state` is Nova's word."""
+
+    uuid: str
+    name: str
+    host: str | None
+    state: str
+
+
+class ServerGroup(Struct, kw_only=True):
+    id: str
+    name: str
+    members: list[GroupMember]
+
+
+def iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
+
+
+def ms_since(moment: str, now: datetime) -> float | None:
+    """Milliseconds from `moment`, an agent's ISO 8601 time, to `now`; None if it is no time."""
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    return round((now - then).total_seconds() * 1000, 3)

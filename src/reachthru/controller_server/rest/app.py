@@ -1,0 +1,60 @@
+"""The application, and how errors look: `{"error": "one line"}`, never a stack trace."""
+
+import logging
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from reachthru.controller_server.rest import events, faults, groups, health, inventory
+from reachthru.controller_server.state import ControllerState
+from reachthru.controller_server.store.database import DatabaseError
+
+_Request = Request[Any, Any, Any]
+_log = logging.getLogger(__name__)
+
+
+def rest_app(controller: ControllerState) -> Litestar:
+    """Serves what `controller` knows."""
+    return Litestar(
+        route_handlers=[
+            faults.get_faults,
+            inventory.get_instances,
+            inventory.get_instance,
+            inventory.get_hosts,
+            groups.get_groups,
+            groups.get_group,
+            events.get_events,
+            health.get_health,
+            health.get_readiness,
+            health.get_metrics,
+        ],
+        dependencies={"controller": Provide(lambda: controller, sync_to_thread=False)},
+        exception_handlers={
+            HTTPException: _http_error,
+            DatabaseError: _no_database,
+            Exception: _our_fault,
+        },
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _error(text: str, status_code: int) -> Response[dict[str, str]]:
+    return Response({"error": text}, status_code=status_code)
+
+
+def _http_error(_request: _Request, error: HTTPException) -> Response[dict[str, str]]:
+    details = error.extra if isinstance(error.extra, list) else []
+    causes = [f"{item.get('key', '')}: {item.get('message', '')}" for item in details]
+    return _error("; ".join(causes) or error.detail, error.status_code)
+
+
+def _no_database(_request: _Request, error: DatabaseError) -> Response[dict[str, str]]:
+    return _error(str(error), 503)
+
+
+def _our_fault(request: _Request, error: Exception) -> Response[dict[str, str]]:
+    _log.error("%s %s: %r", request.method, request.url.path, error, exc_info=error)
+    return _error("the controller failed to answer this; its log says why", 500)

@@ -1,0 +1,41 @@
+"""GET /healthz, /readyz and /metrics."""
+
+from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
+
+from reachthru.controller_server.state import ControllerState
+from reachthru.controller_server.store.database import DatabaseError
+from reachthru.controller_server.store.tables import ONLINE
+
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@get("/healthz")
+async def get_health() -> dict[str, str]:
+    """It answers, so it lives."""
+    return {"status": "ok"}
+
+
+@get("/readyz", media_type=MediaType.JSON)
+async def get_readiness(controller: NamedDependency[ControllerState]) -> Response[dict[str, str]]:
+    """200 when there are a broker and a database; 503 and what is missing otherwise."""
+    if not controller.bus.connected:
+        return Response({"error": "bus: no connection to the broker"}, status_code=503)
+    try:
+        await controller.database.ping()
+    except DatabaseError as error:
+        return Response({"error": f"database: {error}"}, status_code=503)
+    return Response({"status": "ready"})
+
+
+@get("/metrics")
+async def get_metrics(controller: NamedDependency[ControllerState]) -> Response[bytes]:
+    hosts = await controller.inventory.hosts()
+    waiting = await controller.ledger.backlog()
+    text = controller.metrics.render(
+        backlog={sink: waiting.get(sink, 0) for sink in controller.sinks},
+        refused=controller.bus.refused,
+        agents=sum(host.state == ONLINE for host in hosts),
+        bus_connected=controller.bus.connected,
+    )
+    return Response(text, media_type=PROMETHEUS_TEXT)

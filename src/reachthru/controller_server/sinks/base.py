@@ -1,0 +1,39 @@
+"""What a sink is: somebody who must be told of every fault change, in order, at least once.
+
+A sink says yes by returning. Whatever it raises is a no that is tried again, with growing
+pauses, unless it is `RefusedError`: that change will never be taken, and is marked as failed.
+The caller holds to a sink's time limit; no sink waits for another one.
+"""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import ClassVar, Self
+
+from reachthru.controller_server.model import Fault
+
+
+class RefusedError(Exception):
+    """The sink will not take this change, however often it is asked."""
+
+
+class Sink(ABC):
+    """Use as `async with sink:`."""
+
+    name: ClassVar[str]
+    timeout_s: float = 5.0
+    # Changes that may be on their way at once, each of another instance.
+    concurrency: int = 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(  # noqa: B027  (a sink that holds nothing has nothing to close)
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    @abstractmethod
+    async def deliver(self, fault: Fault) -> None:
+        """Tells of one change; `fault` is as of that change. May be called again for it."""

@@ -1,0 +1,1 @@
+"""What the controller keeps: hosts, instances, faults, and what each sink still has to be told."""

@@ -1,0 +1,216 @@
+"""Rows into what people and sinks see. Functions of a connection, for the database's thread."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, Row, Select, func, select
+
+from reachthru.controller_server.model import Delivery, Fault, Host, Instance
+from reachthru.controller_server.store.tables import (
+    PENDING,
+    deliveries,
+    fault_changes,
+    faults,
+    hosts,
+    instances,
+)
+from reachthru.protocol.faults import FaultStatus
+
+_CHUNK = 500  # ids in one statement
+
+
+class FaultFilter(Struct, frozen=True, kw_only=True):
+    """What to list, newest change first. None: whatever it is."""
+
+    active: bool | None = None
+    instance: str | None = None
+    host: str | None = None
+    limit: int = 100
+
+
+class Pending(Struct):
+    """What one sink still has to be told. `lane`: changes of one lane keep their order."""
+
+    change_id: int
+    attempts: int
+    fault: Fault
+
+    @property
+    def lane(self) -> str:
+        return self.fault.instance_uuid or self.fault.host
+
+
+_changes: Select[Any] = select(
+    faults,
+    fault_changes.c.id.label("change_id"),
+    fault_changes.c.status.label("change_status"),
+    fault_changes.c.detail,
+    fault_changes.c.stages_ms,
+    fault_changes.c.stored_ms,
+)
+
+
+def list_faults(
+    connection: Connection, wanted: FaultFilter, stored_ms: Mapping[int, float]
+) -> list[Fault]:
+    """`stored_ms` has, by change, the times that are not in the database yet."""
+    query = _changes.join(fault_changes, fault_changes.c.id == faults.c.last_change_id)
+    if wanted.active is not None:
+        status = FaultStatus.RAISED if wanted.active else FaultStatus.CLEARED
+        query = query.where(faults.c.status == status.value)
+    if wanted.instance is not None:
+        query = query.where(faults.c.instance_uuid == wanted.instance)
+    if wanted.host is not None:
+        query = query.where(faults.c.host == wanted.host)
+    rows = connection.execute(
+        query.order_by(faults.c.last_change_id.desc()).limit(wanted.limit)
+    ).all()
+    return _faults(connection, rows, stored_ms)
+
+
+def list_changes(
+    connection: Connection, change_ids: Sequence[int], stored_ms: Mapping[int, float]
+) -> list[Fault]:
+    """Each fault as of one of these changes, in the order of arrival."""
+    query = _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
+    rows: list[Row[Any]] = []
+    for ids in _chunks(change_ids):
+        rows += connection.execute(
+            query.where(fault_changes.c.id.in_(ids)).order_by(fault_changes.c.id)
+        )
+    return _faults(connection, rows, stored_ms)
+
+
+class PendingFilter(Struct, frozen=True, kw_only=True):
+    """What `sink` has to be told, from behind change `after_id`; None: of every lane."""
+
+    sink: str
+    after_id: int
+    limit: int
+    lane: str | None = None
+
+
+def list_pending(
+    connection: Connection, wanted: PendingFilter, stored_ms: Mapping[int, float]
+) -> list[Pending]:
+    """In the order of arrival."""
+    query = select(deliveries.c.change_id, deliveries.c.attempts).where(
+        deliveries.c.sink == wanted.sink,
+        deliveries.c.state == PENDING,
+        deliveries.c.change_id > wanted.after_id,
+    )
+    if wanted.lane is not None:
+        lane = func.coalesce(func.nullif(faults.c.instance_uuid, ""), faults.c.host)
+        query = query.join_from(
+            deliveries, fault_changes, fault_changes.c.id == deliveries.c.change_id
+        )
+        query = query.join(faults, faults.c.id == fault_changes.c.fault_id)
+        query = query.where(lane == wanted.lane)
+    waiting = connection.execute(query.order_by(deliveries.c.change_id).limit(wanted.limit)).all()
+    found = list_changes(connection, [change_id for change_id, _attempts in waiting], stored_ms)
+    return [
+        Pending(change_id, attempts, fault)
+        for (change_id, attempts), fault in zip(waiting, found, strict=True)
+    ]
+
+
+def count_pending(connection: Connection) -> dict[str, int]:
+    """How many changes each sink still has to be told."""
+    rows = connection.execute(
+        select(deliveries.c.sink, func.count().label("changes"))
+        .where(deliveries.c.state == PENDING)
+        .group_by(deliveries.c.sink)
+    )
+    return {row.sink: row.changes for row in rows}
+
+
+def list_hosts(connection: Connection) -> list[Host]:
+    rows = connection.execute(select(hosts).order_by(hosts.c.host))
+    return [
+        Host(
+            host=row.host,
+            state=row.state,
+            agent_version=row.agent_version,
+            guests=row.guests,
+            lateness_ms=row.lateness_ms,
+        )
+        for row in rows
+    ]
+
+
+def list_instances(connection: Connection, uuid: str | None = None) -> list[Instance]:
+    """Every instance once: where two hosts tell of one, the host where it is registered.
+
+    If that is both or neither (a migration), the host that told of it last.
+    """
+    query = select(instances).order_by(
+        instances.c.uuid, instances.c.registered, instances.c.reported_at
+    )
+    if uuid is not None:
+        query = query.where(instances.c.uuid == uuid)
+    return list({row.uuid: instance_of(row) for row in connection.execute(query)}.values())
+
+
+def instance_of(row: Row[Any]) -> Instance:
+    return Instance(
+        uuid=row.uuid,
+        name=row.name,
+        host=row.host,
+        state=row.state,
+        interval_ms=row.interval_ms,
+        last_seen_at=row.last_seen_at,
+        registered=row.registered,
+        health=row.health,
+    )
+
+
+def _faults(
+    connection: Connection, rows: Sequence[Row[Any]], stored_ms: Mapping[int, float]
+) -> list[Fault]:
+    told = _deliveries(connection, [row.change_id for row in rows])
+    return [_fault(row, told[row.change_id], stored_ms) for row in rows]
+
+
+def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, float]) -> Fault:
+    stages_ms = dict(row.stages_ms)
+    stored = row.stored_ms if row.stored_ms is not None else stored_ms.get(row.change_id)
+    if stored is not None:
+        stages_ms["stored"] = stored
+    result = []
+    for delivery in told:
+        result.append(
+            Delivery(sink=delivery.sink, state=delivery.state, attempts=delivery.attempts)
+        )
+        if delivery.done_ms is not None:
+            stages_ms[f"sink:{delivery.sink}"] = delivery.done_ms
+    cleared = row.change_status == FaultStatus.CLEARED.value
+    return Fault(
+        id=row.id,
+        kind=row.kind,
+        severity=row.severity,
+        status=row.change_status,
+        instance_uuid=row.instance_uuid,
+        instance_name=row.instance_name,
+        host=row.host,
+        raised_at=row.raised_at,
+        cleared_at=row.cleared_at if cleared else None,
+        detail=row.detail,
+        corrective_action=row.corrective_action,
+        stages_ms=stages_ms,
+        deliveries=result,
+    )
+
+
+def _deliveries(connection: Connection, change_ids: Sequence[int]) -> dict[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = defaultdict(list)
+    for ids in _chunks(change_ids):
+        query = select(deliveries).where(deliveries.c.change_id.in_(ids))
+        for row in connection.execute(query.order_by(deliveries.c.sink)):
+            found[row.change_id].append(row)
+    return found
+
+
+def _chunks(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

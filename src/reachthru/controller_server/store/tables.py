@@ -1,0 +1,106 @@
+"""The controller's tables. Migrations make them; a test holds the two together."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+PENDING, DONE, FAILED = "pending", "done", "failed"
+ONLINE, OFFLINE = "online", "offline"
+
+# SQLite numbers rows by itself in an INTEGER PRIMARY KEY only.
+ChangeId = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("agent_version", String(64), nullable=False),
+    Column("guests", Integer, nullable=False),
+    Column("lateness_ms", Float, nullable=False),
+    Column("reported_at", String(40), nullable=False),
+)
+
+# An instance that migrates is on two hosts for a while, and each host tells of its own side.
+instances = Table(
+    "instances",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("uuid", String(255), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("interval_ms", Integer),
+    Column("last_seen_at", String(40)),
+    Column("registered", Boolean, nullable=False),
+    Column("health", String(32)),
+    Column("reported_at", String(40), nullable=False),
+    Index("instances_by_uuid", "uuid"),
+)
+
+faults = Table(
+    "faults",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("instance_uuid", String(255), nullable=False),
+    Column("instance_name", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("raised_at", String(40), nullable=False),
+    Column("cleared_at", String(40)),
+    Column("corrective_action", String(16), nullable=False),
+    Column("last_change_id", ChangeId, nullable=False),
+    Index("faults_by_change", "last_change_id"),
+    Index("faults_by_status", "status", "last_change_id"),
+    Index("faults_by_instance", "instance_uuid", "last_change_id"),
+    Index("faults_by_host", "host", "last_change_id"),
+)
+
+# One row each time that a fault is raised or cleared. Ids grow in the order of arrival, which is
+# the order of delivery.
+fault_changes = Table(
+    "fault_changes",
+    metadata,
+    Column("id", ChangeId, primary_key=True, autoincrement=True),
+    Column("fault_id", String(255), ForeignKey("faults.id"), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("stages_ms", JSON, nullable=False),
+    Column("stored_ms", Float),
+    UniqueConstraint("fault_id", "status", name="fault_changes_once"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("change_id", ChangeId, ForeignKey("fault_changes.id"), primary_key=True),
+    Column("sink", String(32), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(40)),
+    Column("last_error", Text),
+    Column("done_ms", Float),
+    Index(
+        "deliveries_pending",
+        "sink",
+        "change_id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+)

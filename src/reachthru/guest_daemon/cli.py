@@ -1,0 +1,106 @@
+"""`reachthru-guest`: run the daemon, or ask the one that runs in this VM.
+
+Exit status: 0 fine (and healthy), 1 failed (or unhealthy), 2 wrong usage or settings.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from reachthru.guest_daemon.errors import CommandError, NoDaemonError
+
+if TYPE_CHECKING:
+    from reachthru.guest_daemon.arguments import Arguments
+    from reachthru.guest_daemon.settings import Settings
+
+STATUS_TIMEOUT_S = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    _import_msgspec_small()
+    from reachthru.guest_daemon.arguments import read_arguments
+    from reachthru.guest_daemon.settings import load
+
+    arguments = read_arguments(sys.argv[1:] if argv is None else argv)
+    commands = {
+        "run": _run,
+        "status": _status,
+        "check": _check,
+        "members": _group,
+        "broadcast": _group,
+        "listen": _group,
+    }
+    try:
+        return commands[arguments.command](load(arguments.config), arguments)
+    except CommandError as error:
+        print(f"reachthru-guest: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:  # whoever read has enough; and nothing is to be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(settings: "Settings", _arguments: "Arguments") -> int:
+    from reachthru.guest_daemon.log import Log
+    from reachthru.guest_daemon.shell import Shell
+
+    return Shell(settings, Log()).run()
+
+
+def _status(settings: "Settings", arguments: "Arguments") -> int:
+    from reachthru.guest_daemon.client import Client
+    from reachthru.guest_daemon.status import show_status
+
+    with Client(settings.applications_socket, STATUS_TIMEOUT_S) as client:
+        status = client.status()
+    _print(status, arguments, show_status(status))
+    return 0
+
+
+def _check(settings: "Settings", arguments: "Arguments") -> int:
+    from reachthru.guest_daemon.check_alone import check_alone
+    from reachthru.guest_daemon.client import Client
+    from reachthru.guest_daemon.status import show_check
+
+    longest_s = max((check.timeout_s for check in settings.checks), default=0.0)
+    try:
+        # The daemon may have read other settings than we did, so its limit is only guessed.
+        timeout_s = 2 * longest_s + STATUS_TIMEOUT_S
+        with Client(settings.applications_socket, timeout_s) as client:
+            status = client.check()
+    except NoDaemonError:
+        status = check_alone(settings)
+    _print(status, arguments, show_check(status))
+    return 0 if status["healthy"] else 1
+
+
+def _group(settings: "Settings", arguments: "Arguments") -> int:
+    from reachthru.guest_daemon.group.commands import run_command
+
+    return run_command(settings.applications_socket, arguments)
+
+
+def _print(status: dict[str, Any], arguments: "Arguments", text: str) -> None:
+    import msgspec
+
+    print(msgspec.json.encode(status).decode() if arguments.as_json else text)
+
+
+def _import_msgspec_small() -> None:
+    """Imports msgspec without typing_extensions, which it takes where it finds it.
+
+    From Python 3.11 on `typing` has all that msgspec needs; the other one brings `inspect`, `ast`
+    and `tokenize`, an eighth of this daemon's memory.
+    """
+    if "msgspec" in sys.modules or "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = cast("ModuleType", None)  # "there is none", for an import
+    try:
+        import msgspec  # noqa: F401 - loaded for those that come after
+    finally:
+        del sys.modules["typing_extensions"]

@@ -1,0 +1,1 @@
+"""The host agent: finds one compute node's guests, heartbeats them, reports their faults."""

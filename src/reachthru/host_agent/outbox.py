@@ -1,0 +1,188 @@
+"""Faults that wait for a controller, faults that are active, and sessions: kept over restarts.
+
+A change is durable before it may be sent, and kept until a controller has acknowledged it. The
+whole truth is in memory as well (it is small), so a disk that fails costs durability and nothing
+else: it is said once, loudly, and everything is written anew when the disk is back.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from reachthru.host_agent.store import Saved, Statement, Store, StoreError
+from reachthru.protocol.agent_bus import FaultChange
+from reachthru.protocol.faults import FaultStatus
+from reachthru.protocol.heartbeat.events import Session
+
+WAITING_LIMIT = 20_000
+DROPPED_AT_ONCE = 1_000
+RETRY_S = 2.0
+
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+_decode_change = msgspec.json.Decoder(FaultChange).decode
+_decode_session = msgspec.json.Decoder(Session).decode
+
+_PUT_CHANGE = "INSERT OR REPLACE INTO change (seq, body) VALUES (?, ?)"
+_DROP_CHANGE = "DELETE FROM change WHERE seq = ?"
+_PUT_ACTIVE = "INSERT OR REPLACE INTO active (fault_id, body) VALUES (?, ?)"
+_DROP_ACTIVE = "DELETE FROM active WHERE fault_id = ?"
+_PUT_SESSION = "INSERT OR REPLACE INTO session (instance_uuid, port, body) VALUES (?, ?, ?)"
+_DROP_SESSION = "DELETE FROM session WHERE instance_uuid = ? AND port = ?"
+
+
+class Outbox:
+    """On the event loop. `on_ready` is called when there is something to send."""
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self.on_ready: Callable[[], None] = lambda: None
+        self.active: dict[str, FaultChange] = {}  # raises, by fault id
+        self.sessions: dict[tuple[str, str], Session] = {}  # by instance uuid and port
+        self._waiting: dict[int, FaultChange] = {}  # by seq, in order
+        self._writing: dict[int, float] = {}  # seq to the monotonic moment of detection
+        self._last_seq = 0
+        self._store = store
+        self._loop = loop
+        self._broken = False
+
+    async def open(self) -> None:
+        """Takes over what an earlier host agent left. Never fails: see the module's text."""
+        try:
+            saved = await self._store.load()
+        except StoreError as error:
+            self._break(error)
+            return
+        self._restore(saved)
+
+    # --- changes -----------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many changes no controller has acknowledged."""
+        return len(self._waiting)
+
+    def record(self, change: FaultChange, detected_at: float) -> None:
+        """Gives `change` its seq and keeps it. `detected_at` is monotonic seconds."""
+        self._last_seq += 1
+        change.seq = self._last_seq
+        self._waiting[change.seq] = change
+        statements: list[Statement] = [(_PUT_CHANGE, (change.seq, _encode(change)))]
+        if change.status is FaultStatus.RAISED:
+            self.active[change.fault_id] = change
+            statements.append((_PUT_ACTIVE, (change.fault_id, _encode(change))))
+        else:
+            self.active.pop(change.fault_id, None)
+            statements.append((_DROP_ACTIVE, (change.fault_id,)))
+        self._writing[change.seq] = detected_at
+        self._write(statements, lambda: self._mark_durable(change))
+        if len(self._waiting) > WAITING_LIMIT:
+            self._drop_history()
+
+    def sendable(self, after_seq: int, limit: int) -> list[FaultChange]:
+        """The next changes after `after_seq`, in order, up to the first that is not durable."""
+        found: list[FaultChange] = []
+        for seq, change in self._waiting.items():
+            if len(found) == limit or seq in self._writing:
+                break
+            if seq > after_seq:
+                found.append(change)
+        return found
+
+    def acknowledge(self, seqs: Iterable[int]) -> None:
+        """A controller has these. Unknown ones are repeats of what was acknowledged before."""
+        known = [seq for seq in seqs if self._waiting.pop(seq, None) is not None]
+        if known:
+            self._write([(_DROP_CHANGE, (seq,)) for seq in known])
+
+    # --- sessions ----------------------------------------------------------------------------
+
+    def save_session(self, instance_uuid: str, port: str, session: Session) -> None:
+        self.sessions[instance_uuid, port] = session
+        self._write([(_PUT_SESSION, (instance_uuid, port, _encode(session)))])
+
+    def drop_session(self, instance_uuid: str, port: str) -> None:
+        if self.sessions.pop((instance_uuid, port), None) is not None:
+            self._write([(_DROP_SESSION, (instance_uuid, port))])
+
+    # --- the disk ----------------------------------------------------------------------------
+
+    def _restore(self, saved: Saved) -> None:
+        try:
+            changes = [_decode_change(body) for body in saved.changes]
+            active = [_decode_change(body) for body in saved.active]
+            sessions = {(uuid, port): _decode_session(body) for uuid, port, body in saved.sessions}
+        except msgspec.DecodeError as error:
+            self._break(StoreError(f"{self._store.path}: its content is damaged: {error}"))
+            return
+        self._last_seq = saved.last_seq
+        self._waiting = {change.seq: change for change in changes}
+        self.active = {change.fault_id: change for change in active}
+        self.sessions = sessions
+
+    def _write(self, statements: list[Statement], done: Callable[[], None] | None = None) -> None:
+        """Where the disk is broken, memory is all there is, and `done` is as good as true."""
+
+        def written(error: StoreError | None) -> None:
+            if error is not None:
+                self._break(error)
+            if done is not None:
+                done()
+
+        if self._broken:
+            self._loop.call_soon(written, None)
+        else:
+            self._store.write(statements, written)
+
+    def _mark_durable(self, change: FaultChange) -> None:
+        detected_at = self._writing.pop(change.seq, None)
+        if detected_at is not None:
+            change.stages_ms["outbox"] = round((time.monotonic() - detected_at) * 1000, 3)
+        self.on_ready()
+
+    def _break(self, error: StoreError) -> None:
+        if not self._broken:
+            self._broken = True
+            _log.error(
+                "the outbox can't be written: %s; faults are kept in memory only and would be lost"
+                " with this process; trying again every %g s",
+                *(error, RETRY_S),
+            )
+            self._loop.call_later(RETRY_S, self._mend)
+
+    def _mend(self) -> None:
+        """Writes everything anew. What is recorded from here on is written after it."""
+        statements: list[Statement] = [
+            ("DELETE FROM change", ()),
+            ("DELETE FROM active", ()),
+            ("DELETE FROM session", ()),
+        ]
+        statements += [(_PUT_CHANGE, (seq, _encode(c))) for seq, c in self._waiting.items()]
+        statements += [(_PUT_ACTIVE, (id_, _encode(c))) for id_, c in self.active.items()]
+        statements += [
+            (_PUT_SESSION, (*key, _encode(session))) for key, session in self.sessions.items()
+        ]
+        self._broken = False
+        self._store.write(statements, self._mended)
+
+    def _mended(self, error: StoreError | None) -> None:
+        if error is None:
+            _log.warning("the outbox is written again: %s", self._store.path)
+        else:
+            self._broken = True
+            self._loop.call_later(RETRY_S, self._mend)
+
+    def _drop_history(self) -> None:
+        """Over the limit, the oldest faults that are over go first; active ones never do."""
+        ended = [c.fault_id for c in self._waiting.values() if c.status is FaultStatus.CLEARED]
+        dropped = frozenset(ended[:DROPPED_AT_ONCE])
+        seqs = [seq for seq, change in self._waiting.items() if change.fault_id in dropped]
+        if seqs:
+            _log.error(
+                "the outbox holds more than %d changes that no controller took: the %d oldest of"
+                " faults that are over were dropped",
+                *(WAITING_LIMIT, len(seqs)),
+            )
+            self.acknowledge(seqs)

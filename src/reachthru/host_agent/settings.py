@@ -1,0 +1,129 @@
+"""The host agent's settings: an INI file, read strictly."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from oslo_config import cfg
+
+from reachthru import service
+from reachthru.protocol.group_port import GroupPolicy
+
+OPTIONS: dict[str, list[cfg.Opt]] = {
+    "DEFAULT": [
+        cfg.StrOpt(
+            "host",
+            help="This compute node's name, as Nova knows it. The machine's name by default.",
+        ),
+    ],
+    "discovery": [
+        cfg.StrOpt(
+            "driver",
+            default="libvirt",
+            choices=["libvirt", "directory"],
+            help="Who knows which instances there are.",
+        ),
+    ],
+    "libvirt": [
+        cfg.StrOpt("connection_uri", default="qemu:///system", help="The libvirt to ask."),
+    ],
+    "directory": [
+        cfg.StrOpt(
+            "path",
+            default="/run/ports",
+            help="The folder that holds <port name>.<instance id>.sock.",
+        ),
+    ],
+    "heartbeat": [
+        cfg.IntOpt(
+            "min_interval_ms",
+            default=100,
+            min=10,
+            max=3_600_000,
+            help="A guest that asks for less is given this much, for the host's sake.",
+        ),
+        cfg.IntOpt(
+            "failure_threshold",
+            default=1,
+            min=1,
+            max=1000,
+            help="Missed intervals in a row that make a fault.",
+        ),
+        cfg.FloatOpt(
+            "registration_limit_s",
+            default=0.0,
+            min=0.0,
+            help="A guest that has not registered so long after its start is a fault; 0: never.",
+        ),
+    ],
+    "groups": [
+        cfg.FloatOpt(
+            "rate_per_s",
+            default=20.0,
+            min=0.1,
+            max=100.0,
+            help="Server-group messages that one guest may send on average; more are refused.",
+        ),
+        cfg.IntOpt("burst", default=40, min=1, max=200, help="And so many at once."),
+        cfg.FloatOpt(
+            "max_age_s",
+            default=2.0,
+            min=0.1,
+            max=60.0,
+            help="What waits longer for a guest that does not listen is dropped.",
+        ),
+        cfg.IntOpt(
+            "max_queue", default=64, min=1, max=1000, help="Messages that wait for one guest."
+        ),
+    ],
+    "bus": [
+        cfg.StrOpt(
+            "url",
+            default="mqtt://127.0.0.1:1883",
+            help="Where controllers are found: mqtt[s]://host[:port] or memory://name.",
+        ),
+    ],
+    "outbox": [
+        cfg.StrOpt(
+            "path",
+            default="/var/lib/reachthru/outbox.sqlite",
+            help="Faults wait here until a controller has them.",
+        ),
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    host: str
+    driver: str
+    connection_uri: str
+    directory: Path
+    min_interval_ms: int
+    failure_threshold: int
+    registration_limit_s: float
+    groups: GroupPolicy
+    bus_url: str
+    outbox_path: Path
+
+
+def load(path: Path) -> HostSettings:
+    """Raises `service.SettingsError`, one line for the operator."""
+    conf = service.load(path, OPTIONS)
+    return HostSettings(
+        host=conf.host or socket.gethostname(),
+        driver=conf.discovery.driver,
+        connection_uri=conf.libvirt.connection_uri,
+        directory=Path(conf.directory.path),
+        min_interval_ms=conf.heartbeat.min_interval_ms,
+        failure_threshold=conf.heartbeat.failure_threshold,
+        registration_limit_s=conf.heartbeat.registration_limit_s,
+        groups=GroupPolicy(
+            rate_per_s=conf.groups.rate_per_s,
+            burst=conf.groups.burst,
+            max_age_s=conf.groups.max_age_s,
+            max_queue=conf.groups.max_queue,
+        ),
+        bus_url=conf.bus.url,
+        outbox_path=Path(conf.outbox.path),
+    )

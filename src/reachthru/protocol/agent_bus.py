@@ -1,0 +1,194 @@
+"""What host agents and controllers say to each other.
+
+Every message is one JSON object with `type` and `v` (the format's version, 1). An agent sends
+`AgentMessage`s; a controller sends `ControllerMessage`s. Unknown keys are ignored, so that
+neighbours one minor version apart understand each other.
+
+Wall-clock times are ISO 8601 in UTC with microseconds and inform only. Stage times are
+milliseconds relative to the moment of detection, negative before it.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from reachthru.protocol.errors import PeerError
+from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
+
+FORMAT_VERSION = 1
+
+
+class BusMessage(Struct, tag_field="type", kw_only=True):
+    v: int = FORMAT_VERSION
+
+
+# --- Agent to controller ---------------------------------------------------------------------
+
+
+class FaultChange(BusMessage, tag="fault", kw_only=True):
+    """A fault was raised or cleared. (`fault_id`, `status`) is unique: repeats are harmless.
+
+    `seq` counts the changes of one agent, without gaps at the sender: it orders them.
+    `stages_ms` has, where known, `last_good`, `deadline`, `detected` (always 0), `outbox`;
+    the controller adds `controller`, `stored` and one `sink:<name>` a sink.
+    """
+
+    fault_id: str
+    seq: int
+    status: FaultStatus
+    kind: FaultKind
+    severity: Severity
+    instance_uuid: str
+    instance_name: str
+    host: str
+    raised_at: str
+    cleared_at: str | None = None
+    detail: str = ""
+    corrective_action: str = "none"
+    stages_ms: dict[str, float] = {}
+
+
+class InstanceReport(Struct, kw_only=True):
+    """One instance as its host agent sees it now."""
+
+    uuid: str
+    name: str
+    state: str  # a Condition
+    registered: bool
+    interval_ms: int | None = None
+    last_seen_at: str | None = None
+    health: str | None = None  # healthy | unhealthy; None before the first answer
+
+
+class AgentReport(BusMessage, tag="report", kw_only=True):
+    """Sent at connection, then periodically and at changes: who I am, how I am, whom I carry.
+
+    With `full`, `instances` is everything and what is not named is no longer on this host;
+    otherwise it is what changed and `gone` names what left.
+    """
+
+    host: str
+    agent_version: str
+    sent_at: str
+    lateness_ms: float  # the worst of the last period: how late the agent itself woke up
+    guests: int
+    full: bool
+    instances: list[InstanceReport] = []
+    gone: list[str] = []
+    # Group messages lost here since the agent's start, by sender and reason: those that changed.
+    group_losses: dict[str, dict[str, int]] = {}
+
+
+class AgentOffline(BusMessage, tag="offline", kw_only=True):
+    """The agent's last will, or its goodbye (`clean`)."""
+
+    host: str
+    clean: bool
+
+
+class GroupBroadcast(BusMessage, tag="group_broadcast", kw_only=True):
+    """A guest of this host broadcasts to its server group. `id` is the agent's own counter.
+
+    Group messages are best effort: they are never stored, and a loss is counted, not repeated.
+    """
+
+    id: int
+    sender: str  # the instance's uuid: its port's identity, whatever the guest claims
+    data: str
+
+
+class GroupQuery(BusMessage, tag="group_query", kw_only=True):
+    """A guest of this host asks how the members of its server group are."""
+
+    id: int
+    asker: str  # the instance's uuid
+
+
+AgentMessage = FaultChange | AgentReport | AgentOffline | GroupBroadcast | GroupQuery
+
+# --- Controller to agent ---------------------------------------------------------------------
+
+
+class FaultAck(BusMessage, tag="fault_ack", kw_only=True):
+    """These changes are in a controller's database; the agent may forget them."""
+
+    seqs: list[int]
+
+
+class ReportRequest(BusMessage, tag="report_request", kw_only=True):
+    """A controller has (re)started: send a full report, and repeat what is not acknowledged."""
+
+
+class GroupRefusal(Struct, kw_only=True):
+    """The broadcast or query `id` was refused; the guest is told with a nack."""
+
+    id: int
+    log_msg: str
+
+
+class GroupAck(BusMessage, tag="group_ack", kw_only=True):
+    """A controller has taken, or refused, these broadcasts and queries of this agent.
+
+    What is in neither list in time is answered with a nack by the agent itself.
+    """
+
+    taken: list[int] = []
+    refused: list[GroupRefusal] = []
+
+
+class GroupDelivery(BusMessage, tag="group_delivery", kw_only=True):
+    """One broadcast for those of its group's members that are on this host."""
+
+    source_instance: str  # opaque to guests, unique
+    recipients: list[str]  # instance uuids
+    data: str
+
+
+class GroupStatus(BusMessage, tag="group_status", kw_only=True):
+    """The answer to the query `id`: one status object a member, the asker included."""
+
+    id: int
+    members: list[dict[str, Any]]
+
+
+class GroupNotification(BusMessage, tag="group_notification", kw_only=True):
+    """A member's state has changed; for its peers on this host."""
+
+    recipients: list[str]  # instance uuids
+    event_type: str
+    priority: str
+    timestamp: str
+    payload: dict[str, Any]  # the member's status object
+
+
+ControllerMessage = (
+    FaultAck | ReportRequest | GroupAck | GroupDelivery | GroupStatus | GroupNotification
+)
+
+
+_encoder = msgspec.json.Encoder()
+_agent_decoder: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
+_controller_decoder: msgspec.json.Decoder[ControllerMessage] = msgspec.json.Decoder(
+    ControllerMessage
+)
+
+
+def encode(message: AgentMessage | ControllerMessage) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_from_agent(payload: bytes) -> AgentMessage:
+    """Raises `PeerError` for anything that is not an agent's message."""
+    try:
+        return _agent_decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise PeerError(f"not an agent's message: {error}") from error
+
+
+def decode_from_controller(payload: bytes) -> ControllerMessage:
+    """Raises `PeerError` for anything that is not a controller's message."""
+    try:
+        return _controller_decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise PeerError(f"not a controller's message: {error}") from error

@@ -1,0 +1,53 @@
+"""What a peer can do wrong.
+
+Nothing that a peer sends raises anything but a `PeerError`, and no core lets one out:
+a core turns it into an event. The tree::
+
+    PeerError                 a line that is not a message; costs that line only
+    +-- LineTooLongError      more bytes than the line cap, dropped unread
+    +-- NotJsonError          not UTF-8, not JSON, not an object, or nested too deeply
+    +-- BadEnvelopeError      the base layer is wrong: a missing key, a version that nobody speaks
+    +-- UnknownAddressError   a `dest_addr` that no application here has
+    +-- BadMessageError       the application's message is wrong
+"""
+
+
+class PeerError(Exception):
+    """A line that is not a message.
+
+    `reason` is a short, stable word for counters; `str(error)` is for people.
+    """
+
+    reason = "peer_error"
+
+
+class LineTooLongError(PeerError):
+    reason = "line_too_long"
+
+
+class NotJsonError(PeerError):
+    reason = "not_json"
+
+
+class BadEnvelopeError(PeerError):
+    """The base layer is wrong. `source_addr` is whom to tell, where it could be read."""
+
+    reason = "bad_envelope"
+
+    def __init__(self, text: str, source_addr: str | None = None) -> None:
+        super().__init__(text)
+        self.source_addr = source_addr
+
+
+class UnknownAddressError(BadEnvelopeError):
+    reason = "unknown_address"
+
+
+class BadMessageError(PeerError):
+    """The application's message is wrong. `source_addr` is whom to tell."""
+
+    reason = "bad_message"
+
+    def __init__(self, text: str, source_addr: str) -> None:
+        super().__init__(text)
+        self.source_addr = source_addr

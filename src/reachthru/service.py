@@ -1,0 +1,119 @@
+"""What the daemons that run beside OpenStack share: an INI file read strictly, and its errors.
+
+oslo.config ignores a key that it does not know; an operator who misspelt one would never hear
+of it. `load` refuses it in one line that names file, section, key, value and what is allowed.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from oslo_config import cfg, iniparser, types
+
+
+class SettingsError(Exception):
+    """One line for the operator: file, key, value, and what is allowed. Exit with 2."""
+
+
+class _Keys(iniparser.BaseParser):
+    """Collects the (section, key, value) triples of an INI file, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.section = "DEFAULT"
+        self.found: list[tuple[str, str, str]] = []
+
+    def new_section(self, section: str) -> None:
+        self.section = section
+
+    def assignment(self, key: str, value: list[str]) -> None:
+        self.found.append((self.section, key, "\n".join(value)))
+
+
+def load(
+    path: Path,
+    options: Mapping[str, Sequence[cfg.Opt]],
+    foreign_sections: Sequence[str] = (),
+) -> cfg.ConfigOpts:
+    """The settings in `path`, checked. Raises `SettingsError`.
+
+    `options` are oslo.config options by section. The keys of `foreign_sections` belong to a
+    library (keystoneauth, oslo.messaging) that checks them itself.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"{path}: can't read the settings: {reason}") from error
+    conf = cfg.ConfigOpts()
+    for section, section_options in options.items():
+        conf.register_opts(list(section_options), group=None if section == "DEFAULT" else section)
+    written = _refuse_unknown(path, text, options, foreign_sections)
+    try:
+        conf(args=[], default_config_files=[str(path)], default_config_dirs=[])
+        for section, section_options in options.items():
+            group = conf if section == "DEFAULT" else conf[section]
+            for option in section_options:
+                _read(path, section, option, group, written)
+    except cfg.ConfigFileParseError as error:
+        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from error
+    return conf
+
+
+def _read(
+    path: Path,
+    section: str,
+    option: cfg.Opt,
+    group: cfg.ConfigOpts,
+    written: Mapping[tuple[str, str], str],
+) -> None:
+    try:
+        group[option.dest]
+    except (cfg.ConfigFileValueError, ValueError) as error:
+        value = written.get((section, option.dest), option.default)
+        raise SettingsError(
+            f"{path}: [{section}] {option.name} = {value}: allowed: {_allowed(option)}"
+        ) from error
+
+
+def _allowed(option: cfg.Opt) -> str:
+    """What an option takes, for people."""
+    kind = option.type
+    if isinstance(kind, types.Boolean):
+        return "true or false"
+    if isinstance(kind, types.Number):
+        what = "a whole number" if isinstance(kind, types.Integer) else "a number"
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("from", kind.min), ("to", kind.max))
+            if bound is not None
+        ]
+        return " ".join([what, *bounds])
+    choices = getattr(kind, "choices", None)
+    return ", ".join(choices) if choices else str(kind)
+
+
+def _refuse_unknown(
+    path: Path,
+    text: str,
+    options: Mapping[str, Sequence[cfg.Opt]],
+    foreign_sections: Sequence[str],
+) -> dict[tuple[str, str], str]:
+    """What is written in the file, by section and option, once every name in it is known."""
+    keys = _Keys()
+    try:
+        keys.parse(text.splitlines())
+    except iniparser.ParseError as error:
+        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from error
+    for section, key, value in keys.found:
+        if section in foreign_sections:
+            continue
+        if section not in options:
+            allowed = ", ".join(f"[{name}]" for name in options)
+            raise SettingsError(f"{path}: [{section}] {key} = {value}: no such section; {allowed}")
+        names = [option.name for option in options[section]]
+        if key.replace("-", "_") not in {name.replace("-", "_") for name in names}:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
+            raise SettingsError(f"{path}: [{section}] {key} = {value}: no such key; {hint}")
+    return {(section, key.replace("-", "_")): value for section, key, value in keys.found}

@@ -1,0 +1,266 @@
+"""What every carrier between agents and controllers promises."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import pytest
+
+from reachthru.bus import BusUnavailableError, agent_bus, controller_bus
+from reachthru.protocol.agent_bus import (
+    AgentOffline,
+    AgentReport,
+    FaultAck,
+    FaultChange,
+    GroupAck,
+    GroupBroadcast,
+    ReportRequest,
+    encode,
+)
+
+DEADLINE_S = 20
+
+
+def report(host="compute-0", **changes):
+    values = {
+        "host": host,
+        "agent_version": "1",
+        "sent_at": "2026-01-01T00:00:00.000000+00:00",
+        "lateness_ms": 0.5,
+        "guests": 0,
+        "full": True,
+    }
+    return AgentReport(**(values | changes))
+
+
+def fault(seq=1, host="compute-0"):
+    return FaultChange(
+        fault_id=f"fault-{seq}",
+        seq=seq,
+        status="raised",
+        kind="heartbeat_lost",
+        severity="critical",
+        instance_uuid="uuid",
+        instance_name="name",
+        host=host,
+        raised_at="2026-01-01T00:00:00.000000+00:00",
+    )
+
+
+def broadcast(number):
+    return GroupBroadcast(id=number, sender="uuid", data="x" * 1000)
+
+
+async def until(condition):
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def joined(*ends):
+    """The ends, entered, and connected."""
+    async with contextlib.AsyncExitStack() as stack:
+        for end in ends:
+            await stack.enter_async_context(end)
+        await until(lambda: all(end.connected for end in ends))
+        yield
+
+
+async def take(end, count):
+    """The next `count` messages."""
+    taken = []
+    async with asyncio.timeout(DEADLINE_S):
+        async for message in end.messages():
+            taken.append(message)
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def test_an_agents_message_arrives_with_its_host(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        await agent.send(report())
+        assert await take(controller, 1) == [("compute-0", report())]
+
+
+async def test_every_controller_hears_every_agent(carrier):
+    agents = [agent_bus(carrier.url, host) for host in ("compute-0", "compute-1")]
+    controllers = [controller_bus(carrier.url, name) for name in ("a", "b")]
+    async with joined(*agents, *controllers):
+        for agent, host in zip(agents, ("compute-0", "compute-1"), strict=True):
+            await agent.send(report(host))
+        for controller in controllers:
+            heard = {host for host, _message in await take(controller, 2)}
+            assert heard == {"compute-0", "compute-1"}
+
+
+async def test_a_word_to_one_agent_is_for_that_agent_only(carrier):
+    one, other = agent_bus(carrier.url, "compute-0"), agent_bus(carrier.url, "compute-1")
+    controller = controller_bus(carrier.url, "a")
+    async with joined(one, other, controller):
+        await controller.send("compute-0", FaultAck(seqs=[7]))
+        await controller.send_to_all(ReportRequest())
+        assert await take(one, 2) == [FaultAck(seqs=[7]), ReportRequest()]
+        assert await take(other, 1) == [ReportRequest()]
+
+
+async def test_one_agents_messages_keep_their_order(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        await asyncio.gather(*(agent.send(fault(seq)) for seq in range(500)))
+        arrived = [message.seq for _host, message in await take(controller, 500)]
+    assert arrived == list(range(500))
+
+
+async def test_what_is_offered_keeps_its_order_both_ways(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        assert all(agent.offer(broadcast(number)) for number in range(100))
+        assert await take(controller, 100) == [("compute-0", broadcast(n)) for n in range(100)]
+        assert all(controller.offer("compute-0", GroupAck(taken=[n])) for n in range(100))
+        assert await take(agent, 100) == [GroupAck(taken=[number]) for number in range(100)]
+
+
+async def test_what_is_offered_without_a_broker_is_refused_and_never_comes(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        await carrier.cut()
+        await until(lambda: not agent.connected and not controller.connected)
+        assert not agent.offer(broadcast(1))
+        assert not controller.offer("compute-0", GroupAck(taken=[1]))
+        await carrier.heal()
+        await until(lambda: agent.connected and controller.connected)
+        assert agent.offer(broadcast(2))
+        while (await take(controller, 1))[0][1] != broadcast(2):
+            pass  # what the cut itself said
+
+
+async def test_an_agent_that_leaves_says_goodbye(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(controller):
+        async with joined(agent):
+            pass
+        goodbye = ("compute-0", AgentOffline(host="compute-0", clean=True))
+        assert await take(controller, 1) == [goodbye]
+        await carrier.publish_up("compute-1", encode(report("compute-1")))
+        # What comes next is not the last will.
+        assert await take(controller, 1) == [("compute-1", report("compute-1"))]
+
+
+async def test_the_last_will_of_an_agent_that_vanished_is_published(carrier):
+    agent = agent_bus(carrier.url, "compute-0")
+    controller = controller_bus(getattr(carrier, "direct_url", carrier.url), "a")
+    async with joined(agent, controller):
+        await carrier.vanish("compute-0")
+        will = ("compute-0", AgentOffline(host="compute-0", clean=False))
+        assert await take(controller, 1) == [will]
+
+
+async def test_whoever_claims_another_host_is_refused(carrier, caplog):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        for _ in range(3):
+            await carrier.publish_up("compute-0", encode(fault(1, host="compute-9")))
+            await carrier.publish_up("compute-0", encode(report("compute-9")))
+        await agent.send(report())
+        assert await take(controller, 1) == [("compute-0", report())]
+        assert controller.refused == {"wrong_host": 6}
+    complaints = [line for line in caplog.messages if "compute-9" in line]
+    assert len(complaints) == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff\xfe", b"{", b"[]", b'{"type":"nonsense"}', b"[" * 5000, b'{"type":"fault","v":1}'],
+)
+async def test_a_garbled_payload_costs_itself_only(carrier, caplog, payload):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        await carrier.publish_up("compute-0", payload)
+        await carrier.publish_up("compute-0", payload)
+        await until(lambda: controller.refused["garbled"] == 2)
+        await agent.send(report())
+        assert await take(controller, 1) == [("compute-0", report())]
+    complaints = [line for line in caplog.messages if f"of {len(payload)} bytes" in line]
+    assert len(complaints) == 1
+    assert "compute-0" in complaints[0]
+
+
+async def test_a_cut_is_told_and_healed(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    told = []
+    agent.on_connection = told.append
+    async with joined(agent, controller):
+        await carrier.cut()
+        await until(lambda: not agent.connected and not controller.connected)
+        with pytest.raises(BusUnavailableError):
+            await agent.send(report())
+        with pytest.raises(BusUnavailableError):
+            await controller.send("compute-0", ReportRequest())
+        with pytest.raises(BusUnavailableError):
+            await controller.send_to_all(ReportRequest())
+        await carrier.heal()
+        await until(lambda: agent.connected and controller.connected)
+        assert told == [True, False, True]
+        await agent.send(fault(2))
+        async with asyncio.timeout(DEADLINE_S):
+            async for _host, message in controller.messages():
+                if isinstance(message, FaultChange):  # wills may have come before
+                    break
+        await controller.send("compute-0", FaultAck(seqs=[2]))
+        assert await take(agent, 1) == [FaultAck(seqs=[2])]
+
+
+async def test_messages_end_when_the_bus_is_left(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+
+    async def read_all(end):
+        return [message async for message in end.messages()]
+
+    async with joined(agent, controller):
+        reading = [asyncio.create_task(read_all(end)) for end in (agent, controller)]
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(*reading)
+
+
+async def test_a_broker_that_falls_silent_fails_senders_within_seconds(mqtt_carrier):
+    agent = agent_bus(mqtt_carrier.url, "compute-0")
+    async with joined(agent):
+        mqtt_carrier.proxy.frozen = True
+        started = time.monotonic()
+        outcomes = await asyncio.gather(
+            *(agent.send(fault(seq)) for seq in range(300)), return_exceptions=True
+        )
+        assert time.monotonic() - started < 5
+        assert all(isinstance(outcome, BusUnavailableError) for outcome in outcomes)
+        mqtt_carrier.proxy.frozen = False
+        await until(lambda: agent.connected)
+
+
+async def test_what_a_silent_broker_is_offered_is_bounded(mqtt_carrier):
+    agent = agent_bus(mqtt_carrier.url, "compute-0")
+    async with joined(agent):
+        mqtt_carrier.proxy.frozen = True
+        taken = 0
+        while agent.offer(broadcast(taken)):
+            taken += 1
+            assert taken < 50_000
+        mqtt_carrier.proxy.frozen = False
+
+
+async def test_a_lost_broker_is_said_once_and_its_return_once(mqtt_carrier, caplog):
+    caplog.set_level(logging.INFO, "reachthru.bus")
+    agent = agent_bus(mqtt_carrier.url, "compute-0")
+    async with joined(agent):
+        await mqtt_carrier.cut()
+        await until(lambda: not agent.connected)
+        await asyncio.sleep(1)  # several tries in vain
+        await mqtt_carrier.heal()
+        await until(lambda: agent.connected)
+    said = [line for line in caplog.messages if mqtt_carrier.url in line]
+    assert len([line for line in said if "no broker" in line]) == 1
+    assert len([line for line in said if "is back" in line]) == 1
+    assert len(said) == 3  # and the first connection

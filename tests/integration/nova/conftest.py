@@ -1,0 +1,380 @@
+"""Nova's own code over HTTP, a real RabbitMQ between it and us, and a directory that listens."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import kombu
+import openstack
+import pytest
+
+from reachthru import service
+from reachthru.controller_server.nova.directory import NovaDirectory
+from reachthru.controller_server.nova.settings import nova_settings, options
+
+ROOT = Path(__file__).parents[3]
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # Debian's
+NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-nova makes it
+NOVA_SERVER = Path(__file__).with_name("nova_server.py")
+DEADLINE_S = 40
+
+
+async def until(condition, deadline_s=DEADLINE_S):
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(name="until")
+def until_fixture():
+    return until
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [door.getsockname()[1] for door in doors]
+
+
+class RabbitMq:
+    """A broker of the tests' own: node name, ports and folder, on the loopback, ended by pid."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._node = f"reachthru-{uuid.uuid4().hex[:12]}@localhost"
+        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self._process = None
+
+    @property
+    def url(self):
+        return f"rabbit://guest:guest@127.0.0.1:{self.port}/"
+
+    def start(self):
+        with (self._folder / "rabbitmq.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [RABBITMQ], env=self._environment(), stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + DEADLINE_S
+        while not self._answers():
+            text = (self._folder / "rabbitmq.log").read_text()
+            assert self._process.poll() is None and time.monotonic() < deadline, text
+            time.sleep(0.1)
+
+    def stop(self):
+        """As a power cut does; what is not durable is forgotten."""
+        if self._process is None:
+            return
+        for pid in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(30)
+        self._process = None
+
+    def _processes(self):
+        """Erlang's helpers leave our process group; their environment still names our folder."""
+        mark = f"HOME={self._folder}".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in environment.read_bytes().split(b"\0"):
+                    yield int(environment.parent.name)
+
+    def _answers(self):
+        address = ("127.0.0.1", self.port)
+        with contextlib.suppress(OSError), socket.create_connection(address, 1) as door:
+            door.settimeout(2)
+            door.sendall(b"AMQP\0\0\x09\x01")
+            return bool(door.recv(1))
+        return False
+
+    def _environment(self):
+        folder = self._folder
+        return {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none"
+            ),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+        }
+
+
+class Proxy:
+    """A TCP door to a port, that can be cut and opened again."""
+
+    def __init__(self, port):
+        self._port = port
+        self._server = None
+        self._streams = set()
+        self.port = free_ports(1)[0]
+
+    async def open(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def cut(self):
+        self._server.close()
+        for writer in self._streams:
+            writer.transport.abort()
+        self._streams.clear()
+        await asyncio.sleep(0)
+
+    async def _serve(self, reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            writer.close()
+            return
+        self._streams |= {writer, far_writer}
+        with contextlib.suppress(OSError):
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+
+
+async def _pump(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+class Nova:
+    """The cloud as an admin sees it. `url` is the compute endpoint; `rabbit` carries its news."""
+
+    def __init__(self, folder, rabbit):
+        self.rabbit = rabbit
+        self._log = (folder / "nova.log").open("wb")
+        self._process = subprocess.Popen(
+            [str(NOVA_PYTHON), str(NOVA_SERVER), rabbit.url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        line = self._process.stdout.readline()
+        assert line, (folder / "nova.log").read_text()
+        answer = json.loads(line)
+        self.url, self._image = answer["url"], answer["image"]
+        self.projects = {}
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._log.close()
+
+    def compute(self, project="a" * 32):
+        if project not in self.projects:
+            connection = openstack.connect(
+                auth_type="admin_token",
+                auth={"endpoint": self.url, "token": f"admin:{project}"},
+                compute_endpoint_override=self.url,
+                compute_default_microversion="2.90",
+                load_yaml_config=False,
+                load_envvars=False,
+            )
+            self.projects[project] = connection.compute
+        return self.projects[project]
+
+    def group(self, policy="soft-affinity"):
+        return self.compute().create_server_group(name=uuid.uuid4().hex, policy=policy)
+
+    def server(self, group=None, flavor="1"):
+        """Booted, in that group."""
+        hints = {} if group is None else {"group": group.id}
+        compute = self.compute()
+        server = compute.create_server(
+            name="vm",
+            image_id=self._image,
+            flavor_id=flavor,
+            networks="none",
+            scheduler_hints=hints,
+        )
+        return self.settled(server)
+
+    def settled(self, server, state=None):
+        """The server as it is when no task is under way (and it is in `state`)."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            server = self.compute().get_server(server.id)
+            arrived = server.vm_state == state or (not state and server.vm_state != "building")
+            if arrived and server.task_state is None:
+                return server
+            assert time.monotonic() < deadline, f"{server.vm_state} {server.task_state}"
+            time.sleep(0.05)
+
+    def restart(self, host):
+        self._process.stdin.write(json.dumps({"restart": host}) + "\n")
+        self._process.stdin.flush()
+        assert json.loads(self._process.stdout.readline()) == {"restarted": host}
+
+    def force_down(self, host, down):
+        services = self.compute().services(binary="nova-compute")
+        service_id = next(found.id for found in services if found.host == host)
+        path = f"/os-services/{service_id}"
+        answer = self.compute().put(path, json={"forced_down": down}, microversion="2.53")
+        assert answer.status_code == 200
+
+
+class Recorder:
+    """Another listener: every notification with its arrival, `{"at": monotonic, ...message}`."""
+
+    def __init__(self, port):
+        self._url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        self.heard = []
+
+    async def __aenter__(self):
+        self._stop = False
+        self._ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(asyncio.to_thread(self._run, loop))
+        await self._ready.wait()
+        return self
+
+    async def __aexit__(self, *_):
+        self._stop = True
+        await self._task
+
+    def _run(self, loop):
+        with kombu.Connection(self._url) as connection, connection.channel() as channel:
+            exchange = kombu.Exchange("nova", "topic", durable=False, channel=channel)
+            queue = kombu.Queue(exchange=exchange, durable=False, auto_delete=True, channel=channel)
+            queue.name = f"recorder-{uuid.uuid4().hex}"
+            queue.declare()
+            for topic in ("notifications", "versioned_notifications"):
+                queue.bind_to(exchange, routing_key=f"{topic}.*")
+            with kombu.Consumer(channel, [queue], callbacks=[self._hear]):
+                loop.call_soon_threadsafe(self._ready.set)
+                while not self._stop:
+                    with contextlib.suppress(TimeoutError):
+                        connection.drain_events(timeout=0.1)
+
+    def _hear(self, body, message):
+        content = json.loads(body) if isinstance(body, str) else body
+        self.heard.append({"at": time.monotonic(), **json.loads(content["oslo.message"])})
+        message.ack()
+
+    def at(self, event_type, instance_uuid):
+        """When that was first heard, or None."""
+        return next(
+            (
+                n["at"]
+                for n in self.heard
+                if n["event_type"] == event_type and instance_uuid in json.dumps(n["payload"])
+            ),
+            None,
+        )
+
+
+class Running:
+    """A directory at work, and all that it told: (monotonic, change)."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.told = []
+        directory.on_change = lambda change: self.told.append((time.monotonic(), change))
+
+    def words(self, server):
+        return [change.event_type for _, change in self.told if change.member.uuid == server.id]
+
+    def member(self, server):
+        group = self.directory.group_of(server.id)
+        members = group.members if group is not None else ()
+        return next((member for member in members if member.uuid == server.id), None)
+
+    def is_in(self, server, *, state=None, host=None):
+        member = self.member(server)
+        return member is not None and state in (None, member.state) and host in (None, member.host)
+
+
+def settings_of(folder, url, endpoint, **more):
+    path = folder / "controller.conf"
+    lines = {
+        "notifications_url": url,
+        "notifications_pool": f"reachthru-{uuid.uuid4().hex}",
+        "auth_type": "admin_token",
+        "endpoint": endpoint,
+        "token": "admin:" + "b" * 32,
+        "endpoint_override": endpoint,
+        **more,
+    }
+    path.write_text("[nova]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items()))
+    return nova_settings(path, service.load(path, {"nova": options()}))
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory):
+    broker = RabbitMq(tmp_path_factory.mktemp("rabbitmq"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def nova(rabbit, tmp_path_factory):
+    cloud = Nova(tmp_path_factory.mktemp("nova"), rabbit)
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture
+async def start(tmp_path):
+    """start(url, endpoint, **settings): a directory that has read and hears all."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(url, endpoint, **more):
+            running = Running(NovaDirectory(settings_of(tmp_path, url, endpoint, **more)))
+            task = asyncio.create_task(running.directory.run())
+
+            async def stop():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+            stack.push_async_callback(stop)
+            await until(lambda: not running.directory.stale)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+async def proxy():
+    """proxy(port): an open door to it, that a test can cut."""
+    doors = []
+
+    async def proxy(port):
+        doors.append(Proxy(port))
+        await doors[-1].open()
+        return doors[-1]
+
+    yield proxy
+    for door in doors:
+        await door.cut()
+
+
+@pytest.fixture
+async def running(start, rabbit, nova):
+    return await start(rabbit.url, nova.url)
+
+
+@pytest.fixture
+async def recorder(rabbit):
+    async with Recorder(rabbit.port) as recorder:
+        yield recorder

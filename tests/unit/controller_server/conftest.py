@@ -1,0 +1,84 @@
+"""A real database in a temporary folder, and fault changes to put in."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from reachthru.controller_server.store.changes import Arrived
+from reachthru.controller_server.store.database import Database
+from reachthru.controller_server.store.ledger import Ledger
+from reachthru.protocol.agent_bus import AgentReport, FaultChange, InstanceReport
+from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
+
+
+@pytest.fixture
+def make_change():
+    """make_change(seq, fault_id=..., status=..., instance_uuid=..., ...) -> FaultChange"""
+
+    def make(seq=1, **values):
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        cleared = values.get("status") == "cleared"
+        defaults = {
+            "fault_id": f"fault-{seq}",
+            "seq": seq,
+            "status": "raised",
+            "kind": FaultKind.HEARTBEAT_LOST,
+            "severity": Severity.CRITICAL,
+            "instance_uuid": "uuid-1",
+            "instance_name": "db",
+            "host": "compute-0",
+            "raised_at": now,
+            "cleared_at": now if cleared else None,
+            "detail": "no answer",
+            "stages_ms": {"detected": 0.0, "deadline": -1.5},
+        }
+        made = defaults | values
+        return FaultChange(**(made | {"status": FaultStatus(made["status"])}))
+
+    return make
+
+
+@pytest.fixture
+def arrived(make_change):
+    """The same, as it came off the bus just now."""
+    return lambda *args, **values: Arrived(make_change(*args, **values), datetime.now(UTC))
+
+
+@pytest.fixture
+def make_report():
+    """make_report(uuids, full=..., ...) -> AgentReport"""
+
+    def make(*uuids, registered=True, **values):
+        instances = [
+            InstanceReport(
+                uuid=uuid, name=f"name of {uuid}", state="running", registered=registered
+            )
+            for uuid in uuids
+        ]
+        defaults = {
+            "host": "compute-0",
+            "agent_version": "1.0",
+            "sent_at": "2026-01-01T00:00:00.000000+00:00",
+            "lateness_ms": 0.5,
+            "guests": len(uuids),
+            "full": True,
+            "instances": instances,
+        }
+        return AgentReport(**(defaults | values))
+
+    return make
+
+
+@pytest.fixture
+async def database(tmp_path):
+    opened = Database(f"sqlite:///{tmp_path}/deep/controller.sqlite")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def ledger(database):
+    opened = Ledger(database, ["log", "webhook"])
+    yield opened
+    await opened.close()

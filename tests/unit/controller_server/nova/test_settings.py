@@ -1,0 +1,60 @@
+"""The [nova] section: ours and keystoneauth's options, strictly."""
+
+import pytest
+
+from reachthru import service
+from reachthru.controller_server.nova.settings import nova_settings, options
+from reachthru.service import SettingsError
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text):
+        path = tmp_path / "controller.conf"
+        path.write_text(f"[nova]\n{text}\n")
+        return nova_settings(path, service.load(path, {"nova": options()}))
+
+    return load
+
+
+RABBIT = "notifications_url = rabbit://u:secret@broker:5672/"
+
+
+def test_without_a_url_there_is_no_nova(load):
+    assert load("") is None
+
+
+def test_keystoneauths_options_are_taken(load):
+    settings = load(
+        f"{RABBIT}\nauth_type = password\nauth_url = http://keystone/v3\nusername = u\n"
+        "password = p\nproject_name = service\nuser_domain_name = Default\n"
+        "project_domain_name = Default\nregion_name = one\nvalid_interfaces = internal\n"
+    )
+    assert settings.conf.nova.auth_url == "http://keystone/v3"
+    assert settings.conf.nova.region_name == "one"
+    assert settings.snapshot_interval_s == 60.0
+    assert settings.conf.nova.timeout == 10  # never for ever
+
+
+@pytest.mark.parametrize("auth_type", ["none", "admin_token"])
+def test_an_endpoint_can_be_named_where_there_is_no_keystone(load, auth_type):
+    settings = load(f"{RABBIT}\nauth_type = {auth_type}\nendpoint_override = http://nova/v2.1")
+    assert settings.conf.nova.endpoint_override == "http://nova/v2.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("notifications_url = mqtt://u:secret@broker/", "must be rabbit://"),
+        (RABBIT, "auth_type = : must be set"),
+        (f"{RABBIT}\nauth_type = kerberos9", "auth_type = kerberos9: must be"),
+        (f"{RABBIT}\nauth_typ = none", "did you mean auth_type?"),
+        (f"{RABBIT}\nauth_type = none\nsnapshot_interval_s = 0", "snapshot_interval_s"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line_without_the_password(load, text, reason):
+    with pytest.raises(SettingsError) as caught:
+        load(text)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,81 @@
+"""Events reach whoever follows; whoever does not keep up is let go."""
+
+import asyncio
+
+import pytest
+from msgspec import Struct
+
+from reachthru.controller_server import events
+from reachthru.controller_server.events import EventHub, FaultEvents, TooManyFollowersError
+
+
+class Thing(Struct):
+    number: int
+
+
+async def test_every_follower_hears_everything_in_order():
+    hub = EventHub()
+    followers = [hub.follow(), hub.follow()]
+    for number in range(3):
+        hub.publish("thing", Thing(number))
+    for follower in followers:
+        heard = follower.events()
+        assert [(await anext(heard)).data for _ in range(3)] == [
+            '{"number":0}', '{"number":1}', '{"number":2}',
+        ]  # fmt: skip
+
+
+async def test_a_follower_that_does_not_keep_up_is_let_go_and_others_are_not(monkeypatch):
+    monkeypatch.setattr(events, "QUEUE_LIMIT", 10)
+    hub = EventHub()
+    slow, quick = hub.follow(), hub.follow()
+    heard = quick.events()
+    for number in range(25):
+        hub.publish("thing", Thing(number))
+        assert (await anext(heard)).data == f'{{"number":{number}}}'
+    assert slow.ended
+    assert [event async for event in slow.events()] == []
+    assert not quick.ended
+
+
+async def test_silence_is_broken_by_a_sign_of_life(monkeypatch):
+    monkeypatch.setattr(events, "KEEPALIVE_S", 0.01)
+    assert await anext(EventHub().follow().events()) is None
+
+
+async def test_followers_are_bounded(monkeypatch):
+    monkeypatch.setattr(events, "FOLLOWERS_LIMIT", 2)
+    hub = EventHub()
+    first = hub.follow()
+    hub.follow()
+    with pytest.raises(TooManyFollowersError):
+        hub.follow()
+    hub.leave(first)
+    hub.follow()
+
+
+async def test_a_stop_ends_every_stream():
+    hub = EventHub()
+    follower = hub.follow()
+    hub.publish("thing", Thing(1))
+    hub.close()
+    assert [event async for event in follower.events()] == []
+    assert not hub.followed
+
+
+async def test_fault_changes_are_published_as_rest_shows_them(ledger, arrived):
+    hub = EventHub()
+    fault_events = FaultEvents(hub, ledger)
+    running = asyncio.create_task(fault_events.run())
+    follower = hub.follow()
+    stored = await ledger.add(
+        [arrived(1, fault_id="f"), arrived(2, fault_id="f", status="cleared")]
+    )
+    fault_events.announce([item.id for item in stored])
+    heard = follower.events()
+    async with asyncio.timeout(10):
+        told = [await anext(heard), await anext(heard)]
+    running.cancel()
+    assert [event.kind for event in told] == ["fault", "fault"]
+    assert '"status":"raised"' in told[0].data
+    assert '"status":"cleared"' in told[1].data

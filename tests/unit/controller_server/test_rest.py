@@ -1,0 +1,218 @@
+"""The REST API, as its callers see it."""
+
+import uuid
+
+import pytest
+from litestar.testing import AsyncTestClient
+
+from reachthru.bus import controller_bus, memory
+from reachthru.controller_server.events import EventHub
+from reachthru.controller_server.groups.census import Census
+from reachthru.controller_server.groups.static import StaticDirectory
+from reachthru.controller_server.inventory import Inventory
+from reachthru.controller_server.metrics import Metrics
+from reachthru.controller_server.rest import rest_app
+from reachthru.controller_server.state import ControllerState
+from reachthru.controller_server.store.ledger import Outcome
+
+
+@pytest.fixture
+async def controller(database, ledger, tmp_path):
+    name = uuid.uuid4().hex
+    async with controller_bus(f"memory://{name}", "a") as bus:
+        hub = EventHub()
+        state = ControllerState(
+            bus=bus,
+            database=database,
+            ledger=ledger,
+            inventory=Inventory(database, bus, hub),
+            groups=StaticDirectory(tmp_path / "groups.yaml", Census()),
+            events=hub,
+            metrics=Metrics(),
+            sinks=("log", "webhook"),
+        )
+        broker = memory.broker(name)
+        yield state
+        broker.heal()
+
+
+@pytest.fixture
+async def client(controller):
+    async with AsyncTestClient(rest_app(controller), raise_server_exceptions=False) as client:
+        yield client
+
+
+async def test_a_fault_has_every_field_that_others_rely_on(client, controller, arrived):
+    await controller.ledger.add([arrived(1, raised_at="2026-01-01T00:00:00.000000+00:00")])
+    answer = await client.get("/v1/faults")
+    assert answer.status_code == 200
+    (fault,) = answer.json()["faults"]
+    assert set(fault.pop("stages_ms")) == {"detected", "deadline", "controller", "stored"}
+    assert fault == {
+        "id": "fault-1",
+        "kind": "heartbeat_lost",
+        "severity": "critical",
+        "status": "raised",
+        "instance_uuid": "uuid-1",
+        "instance_name": "db",
+        "host": "compute-0",
+        "raised_at": "2026-01-01T00:00:00.000000+00:00",
+        "cleared_at": None,
+        "detail": "no answer",
+        "corrective_action": "none",
+        "deliveries": [
+            {"sink": "log", "state": "pending", "attempts": 0},
+            {"sink": "webhook", "state": "pending", "attempts": 0},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("", ["c", "b", "a"]),
+        ("?active=true", ["b", "a"]),
+        ("?active=false", ["c"]),
+        ("?active=true&instance=u2", ["b"]),
+        ("?host=compute-9", ["b"]),
+        ("?active=true&instance=&host=&limit=1", ["b"]),
+    ],
+)
+async def test_faults_can_be_filtered(client, controller, arrived, query, ids):
+    await controller.ledger.add(
+        [
+            arrived(1, fault_id="a"),
+            arrived(2, fault_id="b", instance_uuid="u2", host="compute-9"),
+            arrived(3, fault_id="c"),
+            arrived(4, fault_id="c", status="cleared"),
+        ]
+    )
+    answer = await client.get(f"/v1/faults{query}")
+    assert [fault["id"] for fault in answer.json()["faults"]] == ids
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/v1/faults?limit=0", 400, "limit"),
+        ("/v1/faults?limit=10001", 400, "limit"),
+        ("/v1/faults?limit=many", 400, "limit"),
+        ("/v1/faults?active=perhaps", 400, "active"),
+        ("/v1/instances/nobody", 404, "nobody"),
+        ("/v1/nothing", 404, "Not Found"),
+        ("/", 404, "Not Found"),
+    ],
+)
+async def test_a_wrong_question_is_answered_clearly(client, path, status, words):
+    answer = await client.get(path)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+    assert words in answer.json()["error"]
+
+
+async def test_writing_is_not_offered(client):
+    answer = await client.post("/v1/faults", json={})
+    assert answer.status_code == 405
+    assert set(answer.json()) == {"error"}
+
+
+async def test_our_own_error_is_never_a_stack_trace(client, controller, monkeypatch, caplog):
+    async def broken(_wanted):
+        raise ZeroDivisionError("a secret of ours")
+
+    monkeypatch.setattr(controller.ledger, "faults", broken)
+    answer = await client.get("/v1/faults")
+    assert answer.status_code == 500
+    assert set(answer.json()) == {"error"}
+    assert "secret" not in answer.text
+    assert "a secret of ours" in caplog.text
+
+
+async def test_instances_and_hosts_are_as_reported(client, controller, make_report):
+    await controller.inventory.take_report(make_report("a", "b"))
+    answer = await client.get("/v1/instances")
+    assert answer.json()["instances"][0] == {
+        "uuid": "a",
+        "name": "name of a",
+        "host": "compute-0",
+        "state": "running",
+        "interval_ms": None,
+        "last_seen_at": None,
+        "registered": True,
+        "health": None,
+    }
+    one = await client.get("/v1/instances/b")
+    assert [instance["uuid"] for instance in one.json()["instances"]] == ["b"]
+    hosts = await client.get("/v1/hosts")
+    assert hosts.json() == {
+        "hosts": [
+            {
+                "host": "compute-0",
+                "state": "online",
+                "agent_version": "1.0",
+                "guests": 2,
+                "lateness_ms": 0.5,
+            }
+        ]
+    }
+
+
+async def test_readiness_needs_the_bus(client, controller):
+    assert (await client.get("/readyz")).status_code == 200
+    controller.bus._broker.cut()
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert "bus" in answer.json()["error"]
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_readiness_needs_the_database(client, controller):
+    controller.database.healthy = False
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert "database" in answer.json()["error"]
+
+
+async def test_metrics_count_faults_deliveries_backlog_and_agents(
+    client, controller, arrived, make_change, make_report
+):
+    await controller.inventory.take_report(make_report("a"))
+    for item in await controller.ledger.add([arrived(1), arrived(2)]):
+        controller.metrics.stored(item.change)
+    controller.metrics.attempted(
+        Outcome(change_id=1, sink="webhook", state="done", attempts=1, done_ms=20.0)
+    )
+    controller.metrics.attempted(Outcome(change_id=2, sink="webhook", state="pending", attempts=1))
+    controller.bus.refused["garbled"] += 3
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    for line in (
+        'reachthru_fault_changes_total{kind="heartbeat_lost",status="raised"} 2.0',
+        'reachthru_delivery_attempts_total{outcome="done",sink="webhook"} 1.0',
+        'reachthru_delivery_attempts_total{outcome="retried",sink="webhook"} 1.0',
+        'reachthru_delivery_latency_seconds_bucket{le="0.025",sink="webhook"} 1.0',
+        'reachthru_delivery_backlog_changes{sink="webhook"} 2.0',
+        'reachthru_bus_refused_messages{reason="garbled"} 3.0',
+        "reachthru_agents_connected 1.0",
+        "reachthru_bus_connected 1.0",
+    ):
+        assert line in lines
+
+
+async def test_groups_are_listed_with_their_members(client, controller, tmp_path):
+    assert (await client.get("/v1/groups")).json() == {"groups": []}
+    (tmp_path / "groups.yaml").write_text("db: [uuid-1]\nempty: []\n")
+    await controller.groups.refresh()
+    member = {"uuid": "uuid-1", "name": "uuid-1", "host": None, "state": "stopped"}
+    group = {"id": "db", "name": "db", "members": [member]}
+    assert (await client.get("/v1/groups")).json() == {
+        "groups": [group, {"id": "empty", "name": "empty", "members": []}]
+    }
+    assert (await client.get("/v1/groups/db")).json() == {"groups": [group]}
+
+
+async def test_a_group_that_nobody_knows_is_an_error(client):
+    answer = await client.get("/v1/groups/nobody")
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "no server group nobody"}

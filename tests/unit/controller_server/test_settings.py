@@ -1,0 +1,106 @@
+"""controller.conf is read strictly, and its errors name what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from reachthru.controller_server import settings
+from reachthru.controller_server.sinks import enabled_sinks
+from reachthru.service import SettingsError
+
+
+def load(tmp_path, text):
+    path = tmp_path / "controller.conf"
+    path.write_text(text)
+    return settings.load(path)
+
+
+def test_an_empty_file_is_the_default_installation(tmp_path):
+    loaded = load(tmp_path, "")
+    assert loaded.embedded_port == 1883
+    assert loaded.database_url == "sqlite:////var/lib/reachthru/controller.sqlite"
+    assert (loaded.api_host, loaded.api_port) == ("127.0.0.1", 8780)
+    assert loaded.sinks == ("log",)
+    assert not loaded.debug
+    assert loaded.groups_file is None
+    assert not loaded.show_hosts
+
+
+def test_every_key_is_read(tmp_path):
+    loaded = load(
+        tmp_path,
+        """
+        [DEFAULT]
+        debug = true
+        [bus]
+        url = mqtts://me:secret@broker
+        [database]
+        connection = sqlite:////x/y
+        [api]
+        listen = [::1]:99
+        [groups]
+        static_file = /etc/reachthru/groups.yaml
+        show_hosts = true
+        [sinks]
+        enabled = webhook, log, webhook
+        [sink_webhook]
+        url = https://consumer/fault
+        timeout = 2.5
+        """.replace("        ", ""),
+    )
+    assert loaded.debug
+    assert loaded.embedded_port is None
+    assert loaded.bus_url == "mqtts://me:secret@broker"
+    assert (loaded.api_host, loaded.api_port) == ("::1", 99)
+    assert loaded.groups_file == Path("/etc/reachthru/groups.yaml")
+    assert loaded.show_hosts
+    assert loaded.sinks == ("webhook", "log")
+    assert loaded.webhook.url == "https://consumer/fault"
+    assert loaded.webhook.timeout_s == 2.5
+
+
+def test_the_embedded_broker_takes_a_port(tmp_path):
+    assert load(tmp_path, "[bus]\nurl = mqtt://embedded:1999").embedded_port == 1999
+    assert load(tmp_path, "[bus]\nurl = mqtt://embedded:0").embedded_port == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[sinks]\nenabled = log, vitrage", ["[sinks] enabled", "'vitrage'", "log, webhook"]),
+        ("[sinks]\nenabled =", ["[sinks] enabled", "log, webhook"]),
+        ("[sinks]\nenabled = webhook", ["[sink_webhook] url", "http"]),
+        ("[sinks]\nenabled = webhook\n[sink_webhook]\nurl = ftp://x", ["ftp://x", "http"]),
+        ("[sink_webhook]\ntimeout = soon", ["[sink_webhook] timeout", "soon"]),
+        ("[sink_webhook]\ntimeout = 0", ["[sink_webhook] timeout"]),
+        ("[api]\nlisten = 8780", ["[api] listen", "8780", "ADDRESS:PORT"]),
+        ("[api]\nlisten = 127.0.0.1:http", ["[api] listen", "ADDRESS:PORT"]),
+        ("[api]\nlisten = 127.0.0.1:99999", ["[api] listen", "99999"]),
+        ("[bus]\nurl = mqtts://embedded", ["[bus] url", "mqtt://embedded[:port]"]),
+        ("[bus]\nurl = mqtt://embedded:many", ["[bus] url", "many"]),
+        ("[bus]\nurll = x", ["[bus] urll", "did you mean url"]),
+        ("[nova]\nauth_typ = password", ["[nova]", "did you mean auth_type"]),
+        (
+            "[nova]\nnotifications_url = rabbit://h\nauth_type = none\n[groups]\nstatic_file = x",
+            ["[groups] static_file", "notifications_url"],
+        ),
+        ("[groups]\nstatic_fil = x", ["[groups]", "did you mean static_file"]),
+        ("[groups]\nshow_hosts = perhaps", ["[groups] show_hosts", "perhaps"]),
+        ("[DEFAULT]\ndebug = perhaps", ["debug", "perhaps"]),
+        ("nonsense", []),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, text, words):
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path, text)
+    line = str(refusal.value)
+    assert "controller.conf" in line
+    assert "\n" not in line
+    for word in words:
+        assert word in line
+
+
+async def test_every_sink_that_may_be_named_exists(tmp_path):
+    names = ",".join(settings.SINKS)
+    loaded = load(tmp_path, f"[sinks]\nenabled = {names}\n[sink_webhook]\nurl = http://x/")
+    assert [sink.name for sink in enabled_sinks(loaded)] == list(settings.SINKS)

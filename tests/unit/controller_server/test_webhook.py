@@ -1,0 +1,139 @@
+"""The webhook, against a real HTTP server."""
+
+import asyncio
+import contextlib
+import json
+
+import httpx
+import pytest
+
+from reachthru.controller_server.model import Delivery, Fault
+from reachthru.controller_server.settings import WebhookSettings
+from reachthru.controller_server.sinks.base import RefusedError
+from reachthru.controller_server.sinks.webhook import WebhookSink
+
+FAULT = Fault(
+    id="fault-1",
+    kind="unhealthy",
+    severity="major",
+    status="cleared",
+    instance_uuid="uuid-1",
+    instance_name="db",
+    host="compute-0",
+    raised_at="2026-01-01T00:00:00.000000+00:00",
+    cleared_at="2026-01-01T00:00:05.000000+00:00",
+    detail="disk full: /var \u26a0",
+    corrective_action="log",
+    stages_ms={"detected": 0.0, "stored": 4.5},
+    deliveries=[Delivery(sink="webhook", state="pending", attempts=0)],
+)
+
+
+class Receiver:
+    """Answers each POST with `status`; keeps (path, headers, body)."""
+
+    def __init__(self):
+        self.status = "200 OK"
+        self.requests = []
+        self.connections = 0
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+                body = await reader.readexactly(int(headers["content-length"]))
+                self.requests.append((head[0], headers, json.loads(body)))
+                writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+
+@pytest.fixture
+async def receiver():
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/fault"
+    yield receiver
+    server.close()
+
+
+def webhook(url):
+    return WebhookSink(WebhookSettings(url=url, timeout_s=2.0))
+
+
+async def test_one_post_a_change_with_the_object_of_the_rest_api(receiver):
+    async with webhook(receiver.url) as sink:
+        await sink.deliver(FAULT)
+    ((line, headers, body),) = receiver.requests
+    assert line == "POST /fault HTTP/1.1"
+    assert headers["content-type"] == "application/json"
+    assert headers["idempotency-key"] == "fault-1/cleared"
+    assert body == {
+        "id": "fault-1",
+        "kind": "unhealthy",
+        "severity": "major",
+        "status": "cleared",
+        "instance_uuid": "uuid-1",
+        "instance_name": "db",
+        "host": "compute-0",
+        "raised_at": "2026-01-01T00:00:00.000000+00:00",
+        "cleared_at": "2026-01-01T00:00:05.000000+00:00",
+        "detail": "disk full: /var \u26a0",
+        "corrective_action": "log",
+        "stages_ms": {"detected": 0.0, "stored": 4.5},
+        "deliveries": [{"sink": "webhook", "state": "pending", "attempts": 0}],
+    }
+
+
+async def test_a_connection_is_kept_for_the_next_change(receiver):
+    async with webhook(receiver.url) as sink:
+        for _ in range(5):
+            await sink.deliver(FAULT)
+    assert receiver.connections == 1
+    assert len(receiver.requests) == 5
+
+
+@pytest.mark.parametrize("status", ["200 OK", "201 Created", "202 Accepted", "204 No Content"])
+async def test_2xx_is_a_yes(receiver, status):
+    receiver.status = status
+    async with webhook(receiver.url) as sink:
+        await sink.deliver(FAULT)
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "409 Conflict", "422 X"])
+async def test_4xx_is_final(receiver, status):
+    receiver.status = status
+    async with webhook(receiver.url) as sink:
+        with pytest.raises(RefusedError, match=status):
+            await sink.deliver(FAULT)
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["408 Request Timeout", "425 Too Early", "429 Too Many", "500 Oops", "503 Later", "302 Found"],
+)
+async def test_whatever_asks_for_patience_is_tried_again(receiver, status):
+    receiver.status = status
+    async with webhook(receiver.url) as sink:
+        with pytest.raises(httpx.HTTPStatusError, match=status.split()[0]):
+            await sink.deliver(FAULT)
+        receiver.status = "200 OK"
+        await sink.deliver(FAULT)
+
+
+async def test_nobody_there_is_tried_again():
+    async with webhook("http://127.0.0.1:1/") as sink:
+        with pytest.raises(httpx.ConnectError):
+            await sink.deliver(FAULT)
+
+
+async def test_a_delivery_that_is_given_up_leaves_its_place_usable(receiver):
+    async with webhook(receiver.url) as sink:
+        receiver.status = "100 Continue"  # and then nothing
+        for _ in range(sink.concurrency * 2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await sink.deliver(FAULT)
+        receiver.status = "200 OK"
+        await sink.deliver(FAULT)

@@ -1,0 +1,122 @@
+"""In order, a window at a time, and again until a controller has it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from reachthru.bus.memory import MemoryAgentBus, broker
+from reachthru.host_agent import courier as courier_module
+from reachthru.host_agent.courier import WINDOW, Courier
+from reachthru.host_agent.outbox import Outbox
+from reachthru.protocol.agent_bus import AgentMessage, FaultChange
+from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
+
+
+class Line(MemoryAgentBus):
+    """The memory carrier, which notes what it was given and may be told to fail."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"memory://{name}", "compute-0")
+        self.sent: list[int] = []
+
+    async def send(self, message: AgentMessage) -> None:
+        await super().send(message)
+        if isinstance(message, FaultChange):
+            self.sent.append(message.seq)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Desk:
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.clock = Clock()
+        self.outbox = Outbox(None, asyncio.get_running_loop())  # type: ignore[arg-type]
+        self.outbox._broken = True  # memory only
+        self.courier = Courier(line, self.outbox, self.clock)
+        line.on_connection = lambda connected: self.courier.rewind() if connected else None
+
+    def record(self, count: int) -> None:
+        for _ in range(count):
+            change = FaultChange(
+                fault_id="f",
+                seq=0,
+                status=FaultStatus.RAISED,
+                kind=FaultKind.UNHEALTHY,
+                severity=Severity.MAJOR,
+                instance_uuid="u",
+                instance_name="n",
+                host="compute-0",
+                raised_at="",
+            )
+            self.outbox.record(change, 0.0)
+
+    async def sent(self, count: int) -> list[int]:
+        async with asyncio.timeout(5):
+            while len(self.line.sent) < count:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        return self.line.sent
+
+
+@pytest.fixture
+async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    name = request.node.name
+    held = broker(name)
+    line = Line(name)
+    desk = Desk(line)
+    running = asyncio.create_task(desk.courier.run())
+    async with line:
+        yield desk
+    running.cancel()
+    assert held.up
+
+
+async def test_everything_is_sent_once_and_in_order(desk: Desk) -> None:
+    desk.record(120)
+    assert await desk.sent(120) == list(range(1, 121))
+
+
+async def test_no_more_than_a_window_is_on_its_way(desk: Desk) -> None:
+    desk.record(3 * WINDOW)
+    assert len(await desk.sent(WINDOW)) == WINDOW
+    desk.courier.acknowledge([1, 2, 3])
+    assert (await desk.sent(WINDOW + 3))[WINDOW:] == [WINDOW + 1, WINDOW + 2, WINDOW + 3]
+
+
+async def test_what_is_not_acknowledged_is_sent_again_in_order(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "RESEND_S", 0.05)
+    desk.clock = desk.courier._clock = asyncio.get_running_loop().time  # type: ignore[assignment]
+    desk.record(3)
+    await desk.sent(3)
+    desk.courier.acknowledge([2])
+    assert (await desk.sent(5))[3:5] == [1, 3]
+
+
+async def test_a_partition_loses_nothing_and_keeps_the_order(desk: Desk) -> None:
+    desk.record(2)
+    await desk.sent(2)
+    desk.courier.acknowledge([1])
+    desk.line._broker.cut()
+    desk.record(3)
+    await asyncio.sleep(0.05)
+    assert desk.line.sent == [1, 2]
+    desk.line._broker.heal()
+    assert (await desk.sent(6))[2:] == [2, 3, 4, 5]
+
+
+async def test_a_controller_that_asks_gets_what_it_did_not_acknowledge(desk: Desk) -> None:
+    desk.record(2)
+    await desk.sent(2)
+    desk.courier.acknowledge([1])
+    desk.courier.rewind()
+    assert (await desk.sent(3))[2:] == [2]

@@ -1,0 +1,200 @@
+"""What must not be lost is on disk before it is sent, and survives kill -9."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from reachthru.host_agent import outbox as outbox_module
+from reachthru.host_agent.outbox import Outbox
+from reachthru.host_agent.store import Store
+from reachthru.protocol.agent_bus import FaultChange
+from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
+from reachthru.protocol.heartbeat.events import Session
+
+SESSION = Session(name="db", interval_ms=400, asked_interval_ms=400, corrective_action="log")
+
+
+def change(fault_id: str, status: FaultStatus = FaultStatus.RAISED) -> FaultChange:
+    return FaultChange(
+        fault_id=fault_id,
+        seq=0,
+        status=status,
+        kind=FaultKind.HEARTBEAT_LOST,
+        severity=Severity.CRITICAL,
+        instance_uuid="u-1",
+        instance_name="db",
+        host="compute-0",
+        raised_at="2026-01-01T00:00:00.000000+00:00",
+    )
+
+
+def cleared(fault_id: str) -> FaultChange:
+    return change(fault_id, FaultStatus.CLEARED)
+
+
+class Desk:
+    """Outboxes on one file, one after the other, as the agents of one host have them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stores: list[Store] = []
+
+    async def open(self) -> Outbox:
+        loop = asyncio.get_running_loop()
+        store = Store(self.path, loop)
+        self.stores.append(store)
+        outbox = Outbox(store, loop)
+        await outbox.open()
+        return outbox
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close(5.0)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path / "not" / "there" / "yet" / "outbox.sqlite")
+    yield desk
+    desk.close()
+
+
+async def durable(outbox: Outbox) -> None:
+    async with asyncio.timeout(10):
+        while outbox._writing:
+            await asyncio.sleep(0.001)
+
+
+def ids(outbox: Outbox, after: int = 0, limit: int = 1000) -> list[str]:
+    return [one.fault_id for one in outbox.sendable(after, limit)]
+
+
+async def test_a_change_may_be_sent_only_once_it_is_durable(desk: Desk) -> None:
+    outbox = await desk.open()
+    outbox.record(change("a"), 0.0)
+    assert ids(outbox) == []
+    await durable(outbox)
+    (sent,) = outbox.sendable(0, 10)
+    assert sent.stages_ms["outbox"] > 0
+    rows = sqlite3.connect(desk.path).execute("SELECT seq FROM change").fetchall()
+    assert rows == [(1,)]
+
+
+async def test_changes_come_out_in_order_and_a_window_at_a_time(desk: Desk) -> None:
+    outbox = await desk.open()
+    for number in range(10):
+        outbox.record(change(f"f{number}"), 0.0)
+    await durable(outbox)
+    assert ids(outbox, 0, 3) == ["f0", "f1", "f2"]
+    assert ids(outbox, 3, 3) == ["f3", "f4", "f5"]
+
+
+async def test_the_next_agent_finds_what_was_not_acknowledged_and_goes_on_counting(
+    desk: Desk,
+) -> None:
+    first = await desk.open()
+    for name in ("a", "b", "c"):
+        first.record(change(name), 0.0)
+    await durable(first)
+    first.acknowledge([1, 2, 99])
+    first.record(change("d"), 0.0)
+    await durable(first)
+    second = await desk.open()
+    assert ids(second) == ["c", "d"]
+    second.acknowledge([3, 4])
+    second.record(change("e"), 0.0)
+    await durable(second)
+    assert [one.seq for one in second.sendable(0, 10)] == [5]
+    third = await desk.open()
+    assert ids(third) == ["e"]
+
+
+async def test_seqs_are_not_used_again_after_everything_was_acknowledged(desk: Desk) -> None:
+    first = await desk.open()
+    first.record(change("a"), 0.0)
+    await durable(first)
+    first.acknowledge([1])
+    first.save_session("u-1", "p", SESSION)
+    first.record(change("b"), 0.0)
+    await durable(first)
+    first.acknowledge([2])
+    desk.close()
+    second = await desk.open()
+    second.record(change("c"), 0.0)
+    await durable(second)
+    assert [one.seq for one in second.sendable(0, 10)] == [3]
+
+
+async def test_active_faults_and_sessions_are_found_again(desk: Desk) -> None:
+    first = await desk.open()
+    first.record(change("a"), 0.0)
+    first.record(change("b"), 0.0)
+    first.record(cleared("a"), 0.0)
+    first.save_session("u-1", "cgcs.messaging", SESSION)
+    first.save_session("u-2", "cgcs.messaging", SESSION)
+    first.drop_session("u-2", "cgcs.messaging")
+    desk.close()
+    second = await desk.open()
+    assert list(second.active) == ["b"]
+    assert second.sessions == {("u-1", "cgcs.messaging"): SESSION}
+
+
+async def test_a_disk_that_fails_is_said_once_costs_nothing_and_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox_module, "RETRY_S", 0.02)
+    in_the_way = tmp_path / "state"
+    in_the_way.write_text("a file where the folder should be")
+    desk = Desk(in_the_way / "outbox.sqlite")
+    outbox = await desk.open()
+    for name in ("a", "b"):
+        outbox.record(change(name), 0.0)
+        await durable(outbox)
+    outbox.save_session("u-1", "p", SESSION)
+    assert ids(outbox) == ["a", "b"]
+    await asyncio.sleep(0.1)
+    assert sum("can't be written" in record.message for record in caplog.records) == 1
+    in_the_way.unlink()
+    async with asyncio.timeout(5):
+        while not any("written again" in record.message for record in caplog.records):
+            await asyncio.sleep(0.01)
+    outbox.record(change("c"), 0.0)
+    await durable(outbox)
+    desk.close()
+    again = await desk.open()
+    assert ids(again) == ["a", "b", "c"]
+    assert again.sessions == {("u-1", "p"): SESSION}
+    desk.close()
+
+
+async def test_a_file_that_is_no_database_does_not_stop_the_agent(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.path.parent.mkdir(parents=True)
+    desk.path.write_bytes(b"this is not a database" * 1000)
+    outbox = await desk.open()
+    outbox.record(change("a"), 0.0)
+    await durable(outbox)
+    assert ids(outbox) == ["a"]
+    assert str(desk.path) in caplog.text
+
+
+async def test_over_its_limit_faults_that_are_over_go_first_and_it_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox_module, "WAITING_LIMIT", 10)
+    monkeypatch.setattr(outbox_module, "DROPPED_AT_ONCE", 2)
+    outbox = await desk.open()
+    for number in range(3):
+        outbox.record(change(f"over-{number}"), 0.0)
+        outbox.record(change(f"active-{number}"), 0.0)
+        outbox.record(cleared(f"over-{number}"), 0.0)
+    outbox.record(change("active-3"), 0.0)
+    outbox.record(change("active-4"), 0.0)
+    await durable(outbox)
+    left = ["active-0", "active-1", "over-2", "active-2", "over-2", "active-3", "active-4"]
+    assert ids(outbox) == left
+    assert "4 oldest" in caplog.text

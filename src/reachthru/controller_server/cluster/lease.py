@@ -1,0 +1,31 @@
+"""What one controller knows of the lease that makes a leader. Pure.
+
+The lease is a row in the database, held for `TTL_S` by that database's clock. A controller counts
+from the moment at which it asked, which is earlier: so it stops to act before another one may
+begin, with no clock in common.
+"""
+
+import math
+
+TTL_S = 3.0
+RENEW_S = 1.0
+# When a leader dies, the next one leads after at most the lease and one turn of asking for it; and
+# a leader may have been stopped for one turn before that.
+UNLED_S = TTL_S + 2 * RENEW_S
+
+
+class Lease:
+    """Every time is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._until = -math.inf
+
+    def leads(self, now: float) -> bool:
+        return now < self._until
+
+    def granted(self, asked_at: float) -> None:
+        self._until = max(self._until, asked_at + TTL_S)
+
+    def refused(self) -> None:
+        """It is another one's, or was given back."""
+        self._until = -math.inf

@@ -36,7 +36,7 @@ class MemberChange(Struct, frozen=True, kw_only=True):
     member: Member
     event_type: str  # Nova's legacy word, e.g. compute.instance.power_off.end
     priority: str  # INFO | ERROR | ...
-    timestamp: str  # when Nova said so, ISO 8601 UTC
+    timestamp: str  # when Nova or an agent said so, ISO 8601 UTC: the same on every controller
 
 
 class GroupDirectory(ABC):

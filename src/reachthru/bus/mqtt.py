@@ -1,13 +1,15 @@
 """Agents and controllers over an MQTT 3.1.1 broker.
 
-    reachthru/1/agent/<host>/up     an agent to all controllers
+    reachthru/1/agent/<host>/up     an agent's work, for one of the controllers
+    reachthru/1/agent/<host>/news   an agent's news, for all controllers
     reachthru/1/agent/<host>/down   controllers to one agent
     reachthru/1/agents/down         controllers to all agents
+    reachthru/1/controllers         a controller to all controllers
 
 Nothing is retained: what must not be lost is acknowledged end to end. What is sent is QoS 1; what
 is only offered is QoS 0, which is half the work for a broker.
 An agent's last will, published by the broker when the connection breaks, is
-`AgentOffline(clean=False)` on its `up` topic.
+`AgentOffline(clean=False)` on its `news` topic.
 """
 
 import asyncio
@@ -16,30 +18,34 @@ import logging
 import math
 import random
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import aiomqtt
 from paho.mqtt import client as mqtt
 
 from reachthru.bus import BusUrlError
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
-from reachthru.bus.inbox import Inbox, decode_from
+from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
+from reachthru.bus.doors import BusDoor, DoorError
+from reachthru.bus.inbox import Inbox, decode_from, decode_news_for, decode_news_from
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     AgentOffline,
+    BusMessage,
     ControllerMessage,
     decode_from_controller,
     encode,
 )
+from reachthru.protocol.controller_bus import ControllerNews
 
 TOPIC_ROOT = "reachthru/1"
 ALL_AGENTS_TOPIC = f"{TOPIC_ROOT}/agents/down"
+CONTROLLERS_TOPIC = f"{TOPIC_ROOT}/controllers"
 AT_MOST_ONCE = 0  # MQTT's QoS 0
 AT_LEAST_ONCE = 1  # MQTT's QoS 1
 
@@ -59,12 +65,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`mqtt[s]://[user:password@]host[:port]`, taken apart."""
+    """`mqtt[s]://host[:port]`, taken apart."""
 
     hostname: str
     port: int
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
     tls: bool = False
 
     @classmethod
@@ -83,8 +87,6 @@ class Address:
         return cls(
             hostname=parts.hostname,
             port=port or (8883 if tls else 1883),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
             tls=tls,
         )
 
@@ -102,6 +104,7 @@ class _Client(aiomqtt.Client):
     def __init__(
         self,
         address: Address,
+        door: BusDoor,
         identifier: str,
         will: aiomqtt.Will | None,
         receive: Callable[[str, bytes], None],
@@ -115,9 +118,9 @@ class _Client(aiomqtt.Client):
             address.hostname,
             address.port,
             identifier=identifier,
-            username=address.username,
-            password=address.password,
-            tls_context=ssl.create_default_context() if address.tls else None,
+            username=door.username,
+            password=door.password(),
+            tls_context=door.tls_context() if address.tls else None,
             will=will,
             clean_session=True,
             timeout=CONNECT_TIMEOUT_S,
@@ -146,6 +149,7 @@ class _Connection:
     def __init__(
         self,
         url: str,
+        door: BusDoor,
         *,
         identifier: str,
         topics: list[str],
@@ -153,6 +157,8 @@ class _Connection:
         will: aiomqtt.Will | None = None,
     ) -> None:
         self._address = Address.parse(url)
+        self._door = door
+        door.check(tls=self._address.tls)
         self._identifier = identifier
         self._topics = topics
         self._receive = receive
@@ -179,7 +185,7 @@ class _Connection:
         with contextlib.suppress(asyncio.CancelledError):
             await self._keeper
 
-    async def publish(self, topic: str, message: AgentMessage | ControllerMessage) -> None:
+    async def publish(self, topic: str, message: BusMessage) -> None:
         """Returns when the broker has it; raises `BusUnavailableError` after a few seconds."""
         async with self._slots:
             lost = self._lost
@@ -206,7 +212,7 @@ class _Connection:
             finally:
                 sending.cancel()
 
-    def offer(self, topic: str, message: AgentMessage | ControllerMessage) -> bool:
+    def offer(self, topic: str, message: BusMessage) -> bool:
         return self._client is not None and self._client.offer(topic, encode(message))
 
     async def _keep(self) -> None:
@@ -214,13 +220,13 @@ class _Connection:
         while True:
             try:
                 async with _Client(
-                    self._address, self._identifier, self._will, self._receive
+                    self._address, self._door, self._identifier, self._will, self._receive
                 ) as client:
                     for topic in self._topics:
                         await client.subscribe(topic, qos=AT_LEAST_ONCE)
                     backoff_s = BACKOFF_MIN_S
                     await self._serve(client)
-            except (aiomqtt.MqttError, OSError, ValueError) as error:
+            except (aiomqtt.MqttError, DoorError, OSError, ValueError) as error:
                 self._say_unreachable(error)
             await asyncio.sleep(backoff_s * _chance.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
@@ -268,24 +274,26 @@ class _Connection:
 
 
 class MqttAgentBus(AgentBus):
-    """`url` is mqtt[s]://[user:password@]host[:port]; raises `BusUrlError` and `ValueError`."""
+    """`url` is mqtt[s]://host[:port]; raises `BusUrlError`, `DoorError` and `ValueError`."""
 
-    def __init__(self, url: str, host: str) -> None:
+    def __init__(self, url: str, host: str, door: BusDoor) -> None:
         if not host or set(host) & set("/+#\0"):
             raise ValueError(f"host {host!r}: must be a name without '/', '+' and '#'")
         self._host = host
         self._up_topic = f"{TOPIC_ROOT}/agent/{host}/up"
+        self._news_topic = f"{TOPIC_ROOT}/agent/{host}/news"
         self._inbox: Inbox[ControllerMessage] = Inbox()
         self.refused = self._inbox.refused
         self._connection = _Connection(
             url,
+            door,
             identifier=f"reachthru-agent-{host}",
             topics=[f"{TOPIC_ROOT}/agent/{host}/down", ALL_AGENTS_TOPIC],
             receive=lambda topic, payload: self._inbox.receive(
                 topic, payload, decode_from_controller
             ),
             will=aiomqtt.Will(
-                self._up_topic, encode(AgentOffline(host=host, clean=False)), qos=AT_LEAST_ONCE
+                self._news_topic, encode(AgentOffline(host=host, clean=False)), qos=AT_LEAST_ONCE
             ),
         )
 
@@ -310,25 +318,34 @@ class MqttAgentBus(AgentBus):
         self._inbox.close()
 
     async def send(self, message: AgentMessage) -> None:
-        await self._connection.publish(self._up_topic, message)
+        await self._connection.publish(self._topic_of(message), message)
 
     def offer(self, message: AgentMessage) -> bool:
-        return self._connection.offer(self._up_topic, message)
+        return self._connection.offer(self._topic_of(message), message)
 
     def messages(self) -> AsyncIterator[ControllerMessage]:
         return self._inbox.items()
+
+    def _topic_of(self, message: AgentMessage) -> str:
+        return self._up_topic if is_work(message) else self._news_topic
 
 
 class MqttControllerBus(ControllerBus):
     """`name` tells this controller from others at the broker."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._inbox: Inbox[tuple[str, AgentMessage]] = Inbox()
+    def __init__(self, url: str, name: str, door: BusDoor) -> None:
+        self.name = name
+        self._inbox: Inbox[tuple[str, AgentMessage | ControllerNews]] = Inbox()
         self.refused = self._inbox.refused
         self._connection = _Connection(
             url,
+            door,
             identifier=f"reachthru-controller-{name}",
-            topics=[f"{TOPIC_ROOT}/agent/+/up"],
+            topics=[
+                f"{TOPIC_ROOT}/agent/+/up",
+                f"{TOPIC_ROOT}/agent/+/news",
+                CONTROLLERS_TOPIC,
+            ],
             receive=self._receive,
         )
 
@@ -358,9 +375,16 @@ class MqttControllerBus(ControllerBus):
     async def send_to_all(self, message: ControllerMessage) -> None:
         await self._connection.publish(ALL_AGENTS_TOPIC, message)
 
-    def messages(self) -> AsyncIterator[tuple[str, AgentMessage]]:
+    def tell_controllers(self, message: ControllerNews) -> bool:
+        return self._connection.offer(CONTROLLERS_TOPIC, message)
+
+    def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
         return self._inbox.items()
 
     def _receive(self, topic: str, payload: bytes) -> None:
-        host = topic.split("/")[3]  # the subscription's `+`
-        self._inbox.receive(topic, payload, lambda body: decode_from(host, body))
+        if topic == CONTROLLERS_TOPIC:
+            self._inbox.receive(topic, payload, partial(decode_news_for, self.name))
+            return
+        host, kind = topic.split("/")[3:]  # the subscriptions' `+`, and what follows it
+        decode = decode_from if kind == "up" else decode_news_from
+        self._inbox.receive(topic, payload, partial(decode, host))

@@ -25,6 +25,7 @@ from reachthru.protocol.agent_bus import (
     GroupBroadcast,
     GroupQuery,
 )
+from reachthru.protocol.controller_bus import ControllerNews
 
 BATCH_LIMIT = 500  # fault changes in one transaction
 DATABASE_RETRY_S = 1.0
@@ -62,7 +63,8 @@ class Intake:
                 tasks.create_task(self._send_acks(), name="fault acks"),
             ]
             async for host, message in self._bus.messages():
-                await self._sort(host, message)
+                if not isinstance(message, ControllerNews):
+                    await self._sort(host, message)
             for helper in helpers:
                 helper.cancel()
 

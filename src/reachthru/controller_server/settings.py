@@ -7,7 +7,8 @@ from msgspec import Struct
 from oslo_config import cfg
 
 from reachthru import service
-from reachthru.bus import BusUrlError, controller_bus
+from reachthru.bus import BusDoor, BusUrlError, DoorError, controller_bus
+from reachthru.bus import settings as bus_settings
 from reachthru.controller_server.embedded_broker import DEFAULT_PORT
 from reachthru.controller_server.nova.settings import NovaSettings, nova_settings
 from reachthru.controller_server.nova.settings import options as nova_options
@@ -19,7 +20,10 @@ EMBEDDED = "embedded"
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [cfg.BoolOpt("debug", default=False)],
-    "bus": [cfg.StrOpt("url", default="mqtt://embedded")],
+    "bus": bus_settings.options(
+        "mqtt://embedded",
+        "Where agents are found: mqtt[s]://host[:port] or mqtt://embedded[:port].",
+    ),
     "database": [
         cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite")
     ],
@@ -50,6 +54,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     debug: bool
     bus_url: str
+    bus_door: BusDoor
     embedded_port: int | None
     database_url: str
     api_host: str
@@ -70,7 +75,8 @@ def load(path: Path) -> Settings:
             f"{path}: [groups] static_file = {conf.groups.static_file}: is for where there is no"
             " Nova, and [nova] notifications_url is set"
         )
-    embedded_port = _embedded_port(path, conf.bus.url)
+    bus_door = bus_settings.door(conf.bus)
+    embedded_port = _embedded_port(path, conf.bus.url, bus_door)
     api_host, api_port = _listen(path, conf.api.listen)
     sinks = _sinks(path, conf.sinks.enabled)
     webhook = WebhookSettings(url=conf.sink_webhook.url, timeout_s=conf.sink_webhook.timeout)
@@ -82,6 +88,7 @@ def load(path: Path) -> Settings:
     return Settings(
         debug=conf.debug,
         bus_url=conf.bus.url,
+        bus_door=bus_door,
         embedded_port=embedded_port,
         database_url=conf.database.connection,
         api_host=api_host,
@@ -94,16 +101,23 @@ def load(path: Path) -> Settings:
     )
 
 
-def _embedded_port(path: Path, url: str) -> int | None:
+def _embedded_port(path: Path, url: str, door: BusDoor) -> int | None:
     parts = urlsplit(url)
     if parts.hostname != EMBEDDED:
         try:
-            controller_bus(url, name="")
+            controller_bus(url, name="", door=door)
         except BusUrlError as error:
             raise SettingsError(
                 f"{path}: [bus] url = {error}, or mqtt://embedded[:port]"
             ) from error
+        except DoorError as error:
+            raise SettingsError(f"{path}: [bus] {error}") from error
         return None
+    if door != BusDoor():
+        raise SettingsError(
+            f"{path}: [bus] url = {url}: the broker inside has no locks, and is reached from this"
+            " machine only; leave the other keys of [bus] out, or name a broker of your own"
+        )
     try:
         port = parts.port
     except ValueError:

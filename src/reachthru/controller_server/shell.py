@@ -73,7 +73,9 @@ class Controller:
             ledger = Ledger(database, self._settings.sinks)
             stack.push_async_callback(ledger.close)
             parts = await self._start_sinks(stack, ledger)
-            bus = controller_bus(bus_url, f"{socket.gethostname()}-{os.getpid()}")
+            bus = controller_bus(
+                bus_url, f"{socket.gethostname()}-{os.getpid()}", self._settings.bus_door
+            )
             inventory = Inventory(database, bus, self._events)
             bus.on_connection = lambda connected: self._connection(inventory, connected)
             groups = await self._open_groups(stack, bus, inventory, ledger)

@@ -174,7 +174,7 @@ _controller_decoder: msgspec.json.Decoder[ControllerMessage] = msgspec.json.Deco
 )
 
 
-def encode(message: AgentMessage | ControllerMessage) -> bytes:
+def encode(message: BusMessage) -> bytes:
     return _encoder.encode(message)
 
 

@@ -16,7 +16,7 @@ from reachthru.protocol.agent_bus import (
     GroupQuery,
     decode_from_agent,
 )
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import GarbledError, PeerError
 
 # A full report of 4,000 instances is about 1 MiB.
 PAYLOAD_LIMIT_BYTES = 4 * 1024 * 1024
@@ -42,12 +42,10 @@ class Inbox(Generic[Item]):
         """Keeps what `decode` makes of `payload`; never raises. `source` is for the log."""
         try:
             if len(payload) > PAYLOAD_LIMIT_BYTES:
-                raise PeerError(f"longer than {PAYLOAD_LIMIT_BYTES} bytes")
+                raise GarbledError(f"longer than {PAYLOAD_LIMIT_BYTES} bytes")
             item = decode(payload)
-        except WrongHostError as error:
-            self._refuse("wrong_host", source, payload, error)
         except PeerError as error:
-            self._refuse("garbled", source, payload, error)
+            self._refuse(error.reason, source, payload, error)
         else:
             try:
                 self._queue.put_nowait(item)
@@ -82,6 +80,8 @@ class Inbox(Generic[Item]):
 
 class WrongHostError(PeerError):
     """A message that claims to come from another host than its carrier says."""
+
+    reason = "wrong_host"
 
 
 def decode_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:

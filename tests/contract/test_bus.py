@@ -258,7 +258,7 @@ async def test_whoever_claims_another_host_is_refused(carrier, caplog):
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\xff\xfe", b"{", b"[]", b'{"type":"nonsense"}', b"[" * 5000, b'{"type":"fault","v":1}'],
+    [b"", b"\xff\xfe", b"{", b"[]", b'{"type":5}', b"[" * 5000, b'{"type":"fault","v":1}'],
 )
 async def test_a_garbled_payload_costs_itself_only(carrier, caplog, payload):
     agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")

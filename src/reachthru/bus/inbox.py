@@ -18,7 +18,7 @@ from reachthru.protocol.agent_bus import (
     decode_from_agent,
 )
 from reachthru.protocol.controller_bus import ControllerNews, decode_from_peer
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import GarbledError, PeerError
 
 # A full report of 4,000 instances is about 1 MiB.
 PAYLOAD_LIMIT_BYTES = 4 * 1024 * 1024
@@ -44,14 +44,12 @@ class Inbox(Generic[Item]):
         """Keeps what `decode` makes of `payload`; never raises. `source` is for the log."""
         try:
             if len(payload) > PAYLOAD_LIMIT_BYTES:
-                raise PeerError(f"longer than {PAYLOAD_LIMIT_BYTES} bytes")
+                raise GarbledError(f"longer than {PAYLOAD_LIMIT_BYTES} bytes")
             item = decode(payload)
         except OwnNewsError:
             pass
-        except WrongHostError as error:
-            self._refuse("wrong_host", source, payload, error)
         except PeerError as error:
-            self._refuse("garbled", source, payload, error)
+            self._refuse(error.reason, source, payload, error)
         else:
             try:
                 self._queue.put_nowait(item)
@@ -87,6 +85,8 @@ class Inbox(Generic[Item]):
 class WrongHostError(PeerError):
     """A message that claims to come from another host than its carrier says."""
 
+    reason = "wrong_host"
+
 
 class OwnNewsError(PeerError):
     """A controller's own news, which a carrier has brought back to it."""
@@ -108,7 +108,7 @@ def decode_news_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
     """What the agent of `host` told every controller. Raises `PeerError`."""
     host, message = decode_from(host, payload)
     if is_work(message):  # every controller would do it
-        raise PeerError(f"{type(message).__name__} is work, and came as news")
+        raise GarbledError(f"{type(message).__name__} is work, and came as news")
     return host, message
 
 

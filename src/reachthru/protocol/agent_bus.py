@@ -1,22 +1,25 @@
 """What host agents and controllers say to each other.
 
 Every message is one JSON object with `type` and `v` (the format's version, 1). An agent sends
-`AgentMessage`s; a controller sends `ControllerMessage`s. Unknown keys are ignored, so that
-neighbours one minor version apart understand each other.
+`AgentMessage`s; a controller sends `ControllerMessage`s. Unknown keys are ignored and new ones
+have defaults, so that neighbours one minor version apart understand each other; the rules are in
+`docs/spec/agent-bus.md`.
 
 Wall-clock times are ISO 8601 in UTC with microseconds and inform only. Stage times are
 milliseconds relative to the moment of detection, negative before it.
 """
 
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
 
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import GarbledError, PeerError, TooNewError, UnknownTypeError
 from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
 
 FORMAT_VERSION = 1
+# A neighbour one format ahead still means by its fields what we mean; further ahead, who knows.
+READABLE_VERSION = FORMAT_VERSION + 1
 
 
 class BusMessage(Struct, tag_field="type", kw_only=True):
@@ -66,6 +69,9 @@ class AgentReport(BusMessage, tag="report", kw_only=True):
 
     With `full`, `instances` is everything and what is not named is no longer on this host;
     otherwise it is what changed and `gone` names what left.
+
+    `seq` counts the reports of one agent's life, which `epoch` names at random: a report whose
+    `seq` is no higher than the last one's is a replay. An older agent sends neither.
     """
 
     host: str
@@ -78,6 +84,10 @@ class AgentReport(BusMessage, tag="report", kw_only=True):
     gone: list[str] = []
     # Group messages lost here since the agent's start, by sender and reason: those that changed.
     group_losses: dict[str, dict[str, int]] = {}
+    epoch: str = ""
+    seq: int = 0
+    waiting: int = 0  # fault changes that no controller has acknowledged
+    outbox_durable: bool = True  # False: the outbox can't be written, faults are in memory only
 
 
 class AgentOffline(BusMessage, tag="offline", kw_only=True):
@@ -96,6 +106,10 @@ class GroupBroadcast(BusMessage, tag="group_broadcast", kw_only=True):
     id: int
     sender: str  # the instance's uuid: its port's identity, whatever the guest claims
     data: str
+    # `sender_seq` counts the sender's broadcasts from 1, while its port is the same; `sender_epoch`
+    # names that time at random. With several controllers they restore the order at the receiver.
+    sender_epoch: str = ""
+    sender_seq: int = 0
 
 
 class GroupQuery(BusMessage, tag="group_query", kw_only=True):
@@ -143,6 +157,8 @@ class GroupDelivery(BusMessage, tag="group_delivery", kw_only=True):
     source_instance: str  # opaque to guests, unique
     recipients: list[str]  # instance uuids
     data: str
+    sender_epoch: str = ""  # the broadcast's; "": an older agent's, nothing is known of its order
+    sender_seq: int = 0
 
 
 class GroupStatus(BusMessage, tag="group_status", kw_only=True):
@@ -172,6 +188,21 @@ _agent_decoder: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentM
 _controller_decoder: msgspec.json.Decoder[ControllerMessage] = msgspec.json.Decoder(
     ControllerMessage
 )
+_TYPES = frozenset(
+    str(cls.__struct_config__.tag)
+    for cls in (*get_args(AgentMessage), *get_args(ControllerMessage))
+)
+
+
+class _Head(Struct):
+    """As much as any version of any message has."""
+
+    type: str
+    v: int = FORMAT_VERSION
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+Message = TypeVar("Message", bound=BusMessage)
 
 
 def encode(message: BusMessage) -> bytes:
@@ -179,16 +210,37 @@ def encode(message: BusMessage) -> bytes:
 
 
 def decode_from_agent(payload: bytes) -> AgentMessage:
-    """Raises `PeerError` for anything that is not an agent's message."""
-    try:
-        return _agent_decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise PeerError(f"not an agent's message: {error}") from error
+    """Raises `PeerError` for anything that is not an agent's message: see `_decode`."""
+    return _decode(_agent_decoder, payload)
 
 
 def decode_from_controller(payload: bytes) -> ControllerMessage:
-    """Raises `PeerError` for anything that is not a controller's message."""
+    """Raises `PeerError` for anything that is not a controller's message: see `_decode`."""
+    return _decode(_controller_decoder, payload)
+
+
+def _decode(decoder: msgspec.json.Decoder[Message], payload: bytes) -> Message:
+    """Raises `UnknownTypeError`, `TooNewError` or `GarbledError`."""
     try:
-        return _controller_decoder.decode(payload)
+        message = decoder.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise PeerError(f"not a controller's message: {error}") from error
+        raise _why_unreadable(payload, error) from error
+    if message.v > READABLE_VERSION:
+        raise TooNewError(_TOO_NEW.format(message.v))
+    return message
+
+
+_TOO_NEW = f"format version {{}}, and {READABLE_VERSION} is the newest that is read here"
+
+
+def _why_unreadable(payload: bytes, error: Exception) -> PeerError:
+    """A newer neighbour's message is not a broken one."""
+    try:
+        head = _head_decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return GarbledError(f"not a message: {error}")
+    if head.v > READABLE_VERSION:
+        return TooNewError(_TOO_NEW.format(head.v))
+    if head.type not in _TYPES:
+        return UnknownTypeError(f"of type {head.type[:64]!r}, which nobody knows here")
+    return GarbledError(f"not a message: {error}")

@@ -6,7 +6,7 @@ The same rules as in `agent_bus`: one JSON object with `type` and `v`; unknown k
 import msgspec
 
 from reachthru.protocol.agent_bus import BusMessage, FaultChange
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import GarbledError
 
 
 class ControllerNews(BusMessage, tag="news", kw_only=True):
@@ -24,8 +24,8 @@ _decoder: msgspec.json.Decoder[ControllerNews] = msgspec.json.Decoder(Controller
 
 
 def decode_from_peer(payload: bytes) -> ControllerNews:
-    """Raises `PeerError` for anything that is not a message of another controller."""
+    """Raises `GarbledError` for anything that is not a message of another controller."""
     try:
         return _decoder.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise PeerError(f"not a controller's news: {error}") from error
+        raise GarbledError(f"not a controller's news: {error}") from error

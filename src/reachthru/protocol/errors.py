@@ -9,6 +9,9 @@ a core turns it into an event. The tree::
     +-- BadEnvelopeError      the base layer is wrong: a missing key, a version that nobody speaks
     +-- UnknownAddressError   a `dest_addr` that no application here has
     +-- BadMessageError       the application's message is wrong
+    +-- GarbledError          on the agent bus: not a message at all
+    +-- UnknownTypeError      on the agent bus: of a type that a newer neighbour may know
+    +-- TooNewError           on the agent bus: of a format more than one version ahead
 """
 
 
@@ -51,3 +54,15 @@ class BadMessageError(PeerError):
     def __init__(self, text: str, source_addr: str) -> None:
         super().__init__(text)
         self.source_addr = source_addr
+
+
+class GarbledError(PeerError):
+    reason = "garbled"
+
+
+class UnknownTypeError(PeerError):
+    reason = "unknown_type"
+
+
+class TooNewError(PeerError):
+    reason = "too_new"

@@ -4,11 +4,11 @@ import pytest
 
 from reachthru.bus import inbox
 from reachthru.bus.inbox import Inbox
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import GarbledError
 
 
 def refuse(_payload):
-    raise PeerError("never")
+    raise GarbledError("never")
 
 
 async def everything(box):

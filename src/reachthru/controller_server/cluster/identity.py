@@ -1,9 +1,9 @@
-"""What an agent may say: of its own instances only, and nothing twice. Pure.
+"""What an agent may say: of its own instances only. Pure.
 
 The carrier proves which host a message is from. What that host may speak of is what it reports.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 from reachthru.controller_server.groups.census import Census
 from reachthru.protocol.agent_bus import AgentReport
@@ -12,8 +12,6 @@ from reachthru.protocol.agent_bus import AgentReport
 # report, which takes them off it, may come first.
 DEPARTED_S = 3600.0
 DEPARTED_LIMIT = 100_000
-EPOCHS_KEPT = 8  # agents' lives that are over, by host
-
 REPORT_NUMBER_LIMIT = 2**31 - 1  # what a database column and a JSON reader take
 
 
@@ -43,29 +41,6 @@ class Standing:
             return True
         at = self._departed.get((host, uuid))
         return at is not None and now - at <= DEPARTED_S
-
-
-class Replays:
-    """Reports that came before. Agents of before there were epochs are not checked."""
-
-    def __init__(self) -> None:
-        self._heard: dict[str, tuple[str, int]] = {}  # epoch and seq, by host
-        self._over: dict[str, deque[str]] = {}
-
-    def is_fresh(self, report: AgentReport) -> bool:
-        """False: it is a replay. True is remembered."""
-        if not report.epoch:
-            return True
-        epoch, seq = self._heard.get(report.host, ("", 0))
-        if epoch == report.epoch and report.seq <= seq:
-            return False
-        over = self._over.setdefault(report.host, deque(maxlen=EPOCHS_KEPT))
-        if report.epoch in over:
-            return False
-        if epoch and epoch != report.epoch:
-            over.append(epoch)
-        self._heard[report.host] = (report.epoch, report.seq)
-        return True
 
 
 def is_reasonable(report: AgentReport) -> bool:

@@ -110,7 +110,11 @@ class GroupRouter:
             self._send(
                 to,
                 GroupDelivery(
-                    source_instance=sender.name, recipients=recipients, data=message.data
+                    source_instance=sender.name,
+                    recipients=recipients,
+                    data=message.data,
+                    sender_epoch=message.sender_epoch,
+                    sender_seq=message.sender_seq,
                 ),
             )
         self._ack(host).taken.append(message.id)

@@ -1,10 +1,9 @@
-"""Who may speak for an instance, and what was said before."""
+"""Who may speak for an instance."""
 
 import pytest
 
 from reachthru.controller_server.cluster.identity import (
     DEPARTED_S,
-    Replays,
     Standing,
     is_reasonable,
 )
@@ -41,27 +40,6 @@ def test_an_instance_that_moved_away_may_still_be_spoken_of_for_a_while(census, 
     standing.departed("compute-0", "moves", 0.0)
     assert standing.may_report("compute-0", "moves", DEPARTED_S - 1)
     assert not standing.may_report("compute-0", "moves", DEPARTED_S + 1)
-
-
-def test_a_report_that_came_before_is_a_replay(make_report):
-    replays = Replays()
-    first, second = make_report(epoch="e", seq=1), make_report(epoch="e", seq=2)
-    assert replays.is_fresh(first) and replays.is_fresh(second)
-    assert not replays.is_fresh(second) and not replays.is_fresh(first)
-
-
-def test_so_is_one_of_an_agents_earlier_life(make_report):
-    replays = Replays()
-    for epoch in ("e", "f"):
-        assert replays.is_fresh(make_report(epoch=epoch, seq=5))
-    assert not replays.is_fresh(make_report(epoch="e", seq=6))
-    assert replays.is_fresh(make_report(epoch="f", seq=6))
-    assert replays.is_fresh(make_report(host="compute-1", epoch="e", seq=1))
-
-
-def test_an_older_agents_reports_are_all_taken(make_report):
-    replays = Replays()
-    assert replays.is_fresh(make_report()) and replays.is_fresh(make_report())
 
 
 def test_numbers_beyond_reason_are_seen(make_report):

@@ -26,10 +26,13 @@ class HeardChanges:
         self._since: set[Key] = set()  # since the tail was read last
         self._reads: deque[tuple[float, int, set[Key]]] = deque()
 
+    def knows(self, key: Key) -> bool:
+        """A raise that comes after its own clearing is no news any more."""
+        return key in self._keys or (key[0], FaultStatus.CLEARED) in self._keys
+
     def is_new(self, key: Key) -> bool:
-        """True once for each; a raise that comes after its own clearing is none any more."""
-        fault_id, _status = key
-        if key in self._keys or (fault_id, FaultStatus.CLEARED) in self._keys:
+        """True once for each."""
+        if self.knows(key):
             return False
         self._keys.add(key)
         self._since.add(key)
@@ -39,7 +42,7 @@ class HeardChanges:
         return [change for change in changes if self.is_new((change.fault_id, change.status))]
 
     def tail_read(self, last_id: int, now: float) -> None:
-        """Everything up to `last_id` was read, and asked for with `is_new`."""
+        """Everything up to `last_id` was read, and is known now."""
         self._reads.append((now, max(last_id, self.floor), self._since))
         self._since = set()
         while self._reads[0][0] <= now - OVERLAP_S:

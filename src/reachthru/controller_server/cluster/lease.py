@@ -9,9 +9,8 @@ import math
 
 TTL_S = 3.0
 RENEW_S = 1.0
-# When a leader dies, the next one leads after at most the lease and one turn of asking for it; and
-# a leader may have been stopped for one turn before that.
-UNLED_S = TTL_S + 2 * RENEW_S
+# Another one's lease was renewed at most a lease ago; and it may hear of things a moment after us.
+UNLED_S = TTL_S + RENEW_S
 
 
 class Lease:

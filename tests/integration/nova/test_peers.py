@@ -16,6 +16,8 @@ import pytest
 
 from lab.cloud import Cloud
 
+pytestmark = pytest.mark.xdist_group("nova")  # one Nova and one RabbitMQ for all
+
 HOSTS = ("compute-0", "compute-1")
 # How long Nova's bus is away. `REACHTHRU_BUS_LOST_S=60` plays the full minute.
 BUS_LOST_S = float(os.environ.get("REACHTHRU_BUS_LOST_S", "10"))

@@ -26,7 +26,7 @@ test: lint ## all checks and tests, real VMs and a real Nova included
 	$(BIN)/pytest -q --reruns 1 -m e2e
 
 bench: setup ## all benchmarks, as a table and build/bench.json
-	@$(BIN)/python -m benchmarks
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 clean: ## forget what was built and installed here
 	rm -rf build .venv

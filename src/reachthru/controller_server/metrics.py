@@ -1,6 +1,6 @@
 """What Prometheus may ask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -22,7 +22,7 @@ class Metrics:
         build.labels(__version__).set(1)
         self._changes = Counter(
             "reachthru_fault_changes_total",
-            "Fault changes that were stored",
+            "Fault changes that were stored, by whichever controller",
             ["kind", "status"],
             registry=registry,
         )
@@ -81,9 +81,23 @@ class Metrics:
         self._agents = Gauge(
             "reachthru_agents_connected", "Agents that are online", registry=registry
         )
+        self._leader = Gauge(
+            "reachthru_controller_leader",
+            "Whether this controller leads: 1 or 0; 0 everywhere means that nobody does",
+            registry=registry,
+        )
+        self._hosts_lost = Gauge(
+            "reachthru_hosts_lost", "Hosts that are lost now", registry=registry
+        )
+        self._suspected = Gauge(
+            "reachthru_carrier_suspected",
+            "1 while more than half of the hosts are silent, and none is called lost for it",
+            registry=registry,
+        )
 
-    def stored(self, change: FaultChange) -> None:
-        self._changes.labels(change.kind, change.status).inc()
+    def stored(self, changes: Iterable[FaultChange]) -> None:
+        for change in changes:
+            self._changes.labels(change.kind, change.status).inc()
 
     def attempted(self, outcome: Outcome) -> None:
         word = "retried" if outcome.state == PENDING else outcome.state
@@ -113,6 +127,9 @@ class Metrics:
         refused: Mapping[str, int],
         agents: int,
         bus_connected: bool,
+        leads: bool,
+        hosts_lost: int,
+        carrier_suspected: bool,
     ) -> bytes:
         """Prometheus text format 0.0.4."""
         for sink, count in backlog.items():
@@ -121,4 +138,7 @@ class Metrics:
             self._refused.labels(reason).set(count)
         self._agents.set(agents)
         self._bus.set(1 if bus_connected else 0)
+        self._leader.set(1 if leads else 0)
+        self._hosts_lost.set(hosts_lost)
+        self._suspected.set(1 if carrier_suspected else 0)
         return generate_latest(self._registry)

@@ -18,7 +18,11 @@ class Delivery(Struct, kw_only=True):
 
 
 class Fault(Struct, kw_only=True):
-    """A fault as of one change of it. `status`: raised or cleared."""
+    """A fault as of one change of it. `status`: raised or cleared.
+
+    `correlated_to` is the id of the `host_lost` which is the cause of this fault; None: it stands
+    for itself. `instances` are those that a lost host carried.
+    """
 
     id: str
     kind: str
@@ -33,6 +37,8 @@ class Fault(Struct, kw_only=True):
     corrective_action: str
     stages_ms: dict[str, float]
     deliveries: list[Delivery]
+    correlated_to: str | None = None
+    instances: list[str] = []
 
     @property
     def changed_at(self) -> str:

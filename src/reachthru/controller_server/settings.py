@@ -1,5 +1,6 @@
 """/etc/reachthru/controller.conf, checked."""
 
+import math
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.StrOpt("static_file", default=""),
         cfg.BoolOpt("show_hosts", default=False),
     ],
+    # A host whose agent is silent for so long is lost; 0: none ever is. Agents report each 5 s.
+    "hosts": [cfg.FloatOpt("lost_after_s", default=30.0, min=0.0, max=86_400.0)],
     "sinks": [cfg.ListOpt("enabled", default=["log"])],
     "sink_webhook": [
         cfg.StrOpt("url", default=""),
@@ -49,7 +52,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """`embedded_port`: start a broker there; None: the bus's broker is elsewhere.
 
     Server groups are Nova's where there is a Nova, else `groups_file`'s, else there are none; with
-    `show_hosts`, guests may know on which compute nodes their groups' members run.
+    `show_hosts`, guests may know on which compute nodes their groups' members run. `lost_after_s`
+    is infinite where no host is ever to be called lost.
     """
 
     debug: bool
@@ -62,6 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nova: NovaSettings | None
     groups_file: Path | None
     show_hosts: bool
+    lost_after_s: float
     sinks: tuple[str, ...]
     webhook: WebhookSettings
 
@@ -96,6 +101,7 @@ def load(path: Path) -> Settings:
         nova=nova,
         groups_file=Path(conf.groups.static_file) if conf.groups.static_file else None,
         show_hosts=conf.groups.show_hosts,
+        lost_after_s=conf.hosts.lost_after_s or math.inf,
         sinks=sinks,
         webhook=webhook,
     )

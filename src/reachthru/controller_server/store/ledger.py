@@ -21,7 +21,11 @@ from reachthru.controller_server.store.queries import (
     list_faults,
     list_pending,
 )
+from reachthru.controller_server.store.leases import hold_lease
+from reachthru.controller_server.store.outages import Loss, correlate, lose_hosts
 from reachthru.controller_server.store.tables import deliveries, fault_changes
+from reachthru.controller_server.store.tail import list_ids
+from reachthru.protocol.faults import FaultStatus
 
 RETRY_S = 1.0
 # Outcomes gather for so long: a commit for each costs more than a delivery does, and what a crash
@@ -61,7 +65,9 @@ class Ledger:
         """Returns, once they are committed, those that were new."""
 
         def operation(connection: Connection) -> list[Stored]:
-            return add_changes(connection, arrived, self._sinks)
+            stored = add_changes(connection, arrived, self._sinks)
+            correlate(connection, stored)
+            return stored
 
         stored = await self._database.write(operation)
         now = datetime.now(UTC)
@@ -75,10 +81,20 @@ class Ledger:
         stored_ms = dict(self._stored_ms)
         return await self._database.read(lambda c: list_faults(c, wanted, stored_ms))
 
-    async def as_of(self, change_ids: Sequence[int]) -> list[Fault]:
-        """Each fault as of one of these changes, in the order of arrival."""
+    async def lose_hosts(self, losses: Sequence[Loss], leader: str) -> list[Stored]:
+        """Raises a `host_lost` for each that has none, if `leader` still leads."""
+
+        def operation(connection: Connection) -> list[Stored]:
+            if not hold_lease(connection, leader):
+                return []
+            return lose_hosts(connection, losses, self._sinks)
+
+        return await self._database.write(operation)
+
+    async def as_of(self, keys: Sequence[tuple[str, FaultStatus]]) -> list[Fault]:
+        """Each fault as of one of its changes (fault id, status), in the order of arrival."""
         stored_ms = dict(self._stored_ms)
-        return await self._database.read(lambda c: list_changes(c, change_ids, stored_ms))
+        return await self._database.read(lambda c: list_changes(c, list_ids(c, keys), stored_ms))
 
     async def pending(self, wanted: PendingFilter) -> list[Pending]:
         """In the order of arrival."""

@@ -7,14 +7,12 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, Row, Select, func, select
 
-from reachthru.controller_server.model import Delivery, Fault, Host, Instance
+from reachthru.controller_server.model import Delivery, Fault
 from reachthru.controller_server.store.tables import (
     PENDING,
     deliveries,
     fault_changes,
     faults,
-    hosts,
-    instances,
 )
 from reachthru.protocol.faults import FaultStatus
 
@@ -126,46 +124,6 @@ def count_pending(connection: Connection) -> dict[str, int]:
     return {row.sink: row.changes for row in rows}
 
 
-def list_hosts(connection: Connection) -> list[Host]:
-    rows = connection.execute(select(hosts).order_by(hosts.c.host))
-    return [
-        Host(
-            host=row.host,
-            state=row.state,
-            agent_version=row.agent_version,
-            guests=row.guests,
-            lateness_ms=row.lateness_ms,
-        )
-        for row in rows
-    ]
-
-
-def list_instances(connection: Connection, uuid: str | None = None) -> list[Instance]:
-    """Every instance once: where two hosts tell of one, the host where it is registered.
-
-    If that is both or neither (a migration), the host that told of it last.
-    """
-    query = select(instances).order_by(
-        instances.c.uuid, instances.c.registered, instances.c.reported_at
-    )
-    if uuid is not None:
-        query = query.where(instances.c.uuid == uuid)
-    return list({row.uuid: instance_of(row) for row in connection.execute(query)}.values())
-
-
-def instance_of(row: Row[Any]) -> Instance:
-    return Instance(
-        uuid=row.uuid,
-        name=row.name,
-        host=row.host,
-        state=row.state,
-        interval_ms=row.interval_ms,
-        last_seen_at=row.last_seen_at,
-        registered=row.registered,
-        health=row.health,
-    )
-
-
 def _faults(
     connection: Connection, rows: Sequence[Row[Any]], stored_ms: Mapping[int, float]
 ) -> list[Fault]:
@@ -200,6 +158,8 @@ def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, floa
         corrective_action=row.corrective_action,
         stages_ms=stages_ms,
         deliveries=result,
+        correlated_to=row.correlated_to,
+        instances=row.instances or [],
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -34,6 +35,7 @@ hosts = Table(
     Column("guests", Integer, nullable=False),
     Column("lateness_ms", Float, nullable=False),
     Column("reported_at", String(40), nullable=False),
+    Column("said_goodbye", Boolean, nullable=False, server_default=false()),
 )
 
 # An instance that migrates is on two hosts for a while, and each host tells of its own side.
@@ -66,6 +68,8 @@ faults = Table(
     Column("cleared_at", String(40)),
     Column("corrective_action", String(16), nullable=False),
     Column("last_change_id", ChangeId, nullable=False),
+    Column("correlated_to", String(255)),  # the loss of its host, which is the cause
+    Column("instances", JSON),  # of a host that is lost: those that it carried
     Index("faults_by_change", "last_change_id"),
     Index("faults_by_status", "status", "last_change_id"),
     Index("faults_by_instance", "instance_uuid", "last_change_id"),

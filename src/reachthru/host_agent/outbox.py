@@ -8,6 +8,7 @@ else: it is said once, loudly, and everything is written anew when the disk is b
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -35,14 +36,20 @@ _DROP_SESSION = "DELETE FROM session WHERE instance_uuid = ? AND port = ?"
 
 
 class Outbox:
-    """On the event loop. `on_ready` is called when there is something to send."""
+    """On the event loop. Both hooks are set before anything else happens:
+
+    `on_ready` is called once with each change that may be sent, in the order of their seqs;
+    `on_gone` with the seqs of what needs no sending any more.
+    """
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
-        self.on_ready: Callable[[], None] = lambda: None
+        self.on_ready: Callable[[FaultChange], None] = lambda _change: None
+        self.on_gone: Callable[[list[int]], None] = lambda _seqs: None
         self.active: dict[str, FaultChange] = {}  # raises, by fault id
         self.sessions: dict[tuple[str, str], Session] = {}  # by instance uuid and port
         self._waiting: dict[int, FaultChange] = {}  # by seq, in order
         self._writing: dict[int, float] = {}  # seq to the monotonic moment of detection
+        self._unready: deque[FaultChange] = deque()  # `on_ready` was not called yet; in order
         self._last_seq = 0
         self._store = store
         self._loop = loop
@@ -77,24 +84,16 @@ class Outbox:
             self.active.pop(change.fault_id, None)
             statements.append((_DROP_ACTIVE, (change.fault_id,)))
         self._writing[change.seq] = detected_at
+        self._unready.append(change)
         self._write(statements, lambda: self._mark_durable(change))
         if len(self._waiting) > WAITING_LIMIT:
             self._drop_history()
-
-    def sendable(self, after_seq: int, limit: int) -> list[FaultChange]:
-        """The next changes after `after_seq`, in order, up to the first that is not durable."""
-        found: list[FaultChange] = []
-        for seq, change in self._waiting.items():
-            if len(found) == limit or seq in self._writing:
-                break
-            if seq > after_seq:
-                found.append(change)
-        return found
 
     def acknowledge(self, seqs: Iterable[int]) -> None:
         """A controller has these. Unknown ones are repeats of what was acknowledged before."""
         known = [seq for seq in seqs if self._waiting.pop(seq, None) is not None]
         if known:
+            self.on_gone(known)
             self._write([(_DROP_CHANGE, (seq,)) for seq in known])
 
     # --- sessions ----------------------------------------------------------------------------
@@ -121,6 +120,8 @@ class Outbox:
         self._waiting = {change.seq: change for change in changes}
         self.active = {change.fault_id: change for change in active}
         self.sessions = sessions
+        for change in changes:
+            self.on_ready(change)
 
     def _write(self, statements: list[Statement], done: Callable[[], None] | None = None) -> None:
         """Where the disk is broken, memory is all there is, and `done` is as good as true."""
@@ -140,7 +141,11 @@ class Outbox:
         detected_at = self._writing.pop(change.seq, None)
         if detected_at is not None:
             change.stages_ms["outbox"] = round((time.monotonic() - detected_at) * 1000, 3)
-        self.on_ready()
+        # A disk that fails lets later changes be done with before earlier ones.
+        while self._unready and self._unready[0].seq not in self._writing:
+            ready = self._unready.popleft()
+            if ready.seq in self._waiting:
+                self.on_ready(ready)
 
     def _break(self, error: StoreError) -> None:
         if not self._broken:

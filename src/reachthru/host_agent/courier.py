@@ -68,6 +68,7 @@ class Courier:
         changes = self._lanes.take(BATCH, self._clock())
         if not changes:
             return False
+        self._outbox.mark_told(changes)
         sending = (self._bus.send(change) for change in changes)
         for result in await asyncio.gather(*sending, return_exceptions=True):
             if isinstance(result, BaseException):

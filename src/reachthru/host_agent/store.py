@@ -7,16 +7,18 @@ arrive while one is being flushed share the next commit.
 import asyncio
 import contextlib
 import queue
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from msgspec import Struct
 
 JOBS_A_COMMIT = 1000
+MEMORY_DISK = "/dev/shm"  # noqa: S108 - a folder of our own in it
 _FORMAT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS change (seq INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
@@ -77,7 +79,7 @@ class Store:
 
         def read_or_look(saved: Saved | None, error: StoreError | None) -> None:
             if error is not None:
-                with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(sqlite3.Error, OSError):
                     saved = _look(self.path)
                     saved.unwritable = error
             done(saved, error if saved is None else None)
@@ -180,9 +182,14 @@ def _load(connection: sqlite3.Connection) -> Saved:
 
 
 def _look(path: Path) -> Saved:
-    """What is saved in a file that can't be opened for writing. Raises `sqlite3.Error`."""
-    # Without a log beside it the file is complete, and SQLite need not make files to read it.
-    alone = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-    uri = f"file:{quote(str(path))}?mode=ro{alone}"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-        return _load(connection)
+    """What is saved in a file that can't be opened for writing. Raises as SQLite and files do.
+
+    SQLite can't read its log where it can't make a file, so a copy in memory is read.
+    """
+    with tempfile.TemporaryDirectory(prefix="reachthru-", dir=MEMORY_DISK) as folder:
+        copy = Path(folder, path.name)
+        shutil.copyfile(path, copy)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            return _load(connection)

@@ -2,12 +2,13 @@
 
 from urllib.parse import urlsplit
 
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
+from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError, ControllerBus
 from reachthru.bus.doors import BusDoor, DoorError
 
 __all__ = [
     "AgentBus",
     "BusDoor",
+    "BusRefusedError",
     "BusUnavailableError",
     "BusUrlError",
     "ControllerBus",

@@ -8,9 +8,12 @@ from oslo_config import cfg
 
 from reachthru import service
 from reachthru.bus import BusUrlError, controller_bus
+from reachthru.controller_server import api_settings
+from reachthru.controller_server.api_settings import ApiSettings
 from reachthru.controller_server.embedded_broker import DEFAULT_PORT
 from reachthru.controller_server.nova.settings import NovaSettings, nova_settings
 from reachthru.controller_server.nova.settings import options as nova_options
+from reachthru.secret_files import shown_url
 from reachthru.service import SettingsError
 
 DEFAULT_PATH = Path("/etc/reachthru/controller.conf")
@@ -21,9 +24,10 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [cfg.BoolOpt("debug", default=False)],
     "bus": [cfg.StrOpt("url", default="mqtt://embedded")],
     "database": [
-        cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite")
+        cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite"),
+        cfg.StrOpt("password_file", default=""),
     ],
-    "api": [cfg.StrOpt("listen", default="127.0.0.1:8780")],
+    "api": api_settings.OPTIONS,
     "groups": [
         cfg.StrOpt("static_file", default=""),
         cfg.BoolOpt("show_hosts", default=False),
@@ -52,8 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     bus_url: str
     embedded_port: int | None
     database_url: str
-    api_host: str
-    api_port: int
+    api: ApiSettings
     nova: NovaSettings | None
     groups_file: Path | None
     show_hosts: bool
@@ -71,7 +74,6 @@ def load(path: Path) -> Settings:
             " Nova, and [nova] notifications_url is set"
         )
     embedded_port = _embedded_port(path, conf.bus.url)
-    api_host, api_port = _listen(path, conf.api.listen)
     sinks = _sinks(path, conf.sinks.enabled)
     webhook = WebhookSettings(url=conf.sink_webhook.url, timeout_s=conf.sink_webhook.timeout)
     if "webhook" in sinks and urlsplit(webhook.url).scheme not in ("http", "https"):
@@ -83,9 +85,10 @@ def load(path: Path) -> Settings:
         debug=conf.debug,
         bus_url=conf.bus.url,
         embedded_port=embedded_port,
-        database_url=conf.database.connection,
-        api_host=api_host,
-        api_port=api_port,
+        database_url=service.url_with_secret(
+            path, "database", "password_file", conf.database.connection, conf.database.password_file
+        ),
+        api=api_settings.api_settings(path, conf),
         nova=nova,
         groups_file=Path(conf.groups.static_file) if conf.groups.static_file else None,
         show_hosts=conf.groups.show_hosts,
@@ -109,15 +112,8 @@ def _embedded_port(path: Path, url: str) -> int | None:
     except ValueError:
         port = -1
     if parts.scheme != "mqtt" or port == -1 or parts.path not in ("", "/"):
-        raise SettingsError(f"{path}: [bus] url = {url}: must be mqtt://embedded[:port]")
+        raise SettingsError(f"{path}: [bus] url = {shown_url(url)}: must be mqtt://embedded[:port]")
     return DEFAULT_PORT if port is None else port
-
-
-def _listen(path: Path, listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"{path}: [api] listen = {listen}: must be ADDRESS:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _sinks(path: Path, names: list[str]) -> tuple[str, ...]:

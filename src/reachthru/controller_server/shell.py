@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import uvicorn
@@ -24,7 +24,8 @@ from reachthru.controller_server.intake import Intake
 from reachthru.controller_server.inventory import Inventory
 from reachthru.controller_server.listening import listening_socket
 from reachthru.controller_server.metrics import Metrics
-from reachthru.controller_server.rest import rest_app
+from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
+from reachthru.controller_server.rest.tls import TlsError
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks import enabled_sinks
 from reachthru.controller_server.state import ControllerState
@@ -32,21 +33,11 @@ from reachthru.controller_server.store.changes import Stored
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 
-REST_GRACE_S = 1  # for answers that are on their way at a stop
-
 _log = logging.getLogger(__name__)
 
 
 class StartError(Exception):
     """The controller can't start; one line for the operator. Exit with 1."""
-
-
-class _RestServer(uvicorn.Server):
-    """uvicorn as a part of a process, which has the signals for itself."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Controller:
@@ -94,26 +85,20 @@ class Controller:
                 metrics=self._metrics,
                 sinks=self._settings.sinks,
             )
-            await self._serve(state, listener, parts)
+            server = await self._rest_server(stack, state)
+            await self._serve(server, listener, parts)
 
     async def _serve(
         self,
-        state: ControllerState,
+        server: uvicorn.Server,
         listener: socket.socket,
         parts: list[asyncio.Task[None]],
     ) -> None:
         """Until the stop, or until one of the parts dies."""
-        config = uvicorn.Config(
-            rest_app(state),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=REST_GRACE_S,
-        )
-        server = _RestServer(config)
         rest = asyncio.create_task(server.serve(sockets=[listener]), name="rest")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        _log.info("listening on http://%s:%d", *listener.getsockname()[:2])
+        scheme = "https" if self._settings.api.tls is not None else "http"
+        _log.info("listening on %s://%s:%d", scheme, *listener.getsockname()[:2])
         systemd.notify("READY=1")
         try:
             done, _ = await asyncio.wait(
@@ -130,8 +115,16 @@ class Controller:
             part.result()
             raise RuntimeError(f"{part.get_name()} ended by itself")
 
+    async def _rest_server(
+        self, stack: contextlib.AsyncExitStack, state: ControllerState
+    ) -> uvicorn.Server:
+        try:
+            return await stack.enter_async_context(rest_server(self._settings.api, state))
+        except TlsError as error:
+            raise StartError(str(error)) from error
+
     def _listen(self) -> socket.socket:
-        host, port = self._settings.api_host, self._settings.api_port
+        host, port = self._settings.api.host, self._settings.api.port
         try:
             return listening_socket(host, port)
         except OSError as error:

@@ -71,10 +71,7 @@ def read_secrets(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             # Of what was opened, and not of what has its name by now.
-            if os.fstat(file.fileno()).st_mode & _OTHERS_MAY:
-                raise SecretFileError(
-                    f"{path}: holds a secret, and is open to every user; chmod 640 (or 600) it"
-                )
+            refuse_open(path, os.fstat(file.fileno()))
             data = file.read(SIZE_LIMIT_BYTES + 1)
     except OSError as error:
         raise SecretFileError(f"{path}: {error.strerror}") from error
@@ -88,6 +85,14 @@ def read_secrets(path: Path) -> list[str]:
     if not secrets:
         raise SecretFileError(f"{path}: holds no secret")
     return secrets
+
+
+def refuse_open(path: object, found: os.stat_result) -> None:
+    """Raises `SecretFileError` where every user of the machine may use the file."""
+    if found.st_mode & _OTHERS_MAY:
+        raise SecretFileError(
+            f"{path}: holds a secret, and is open to every user; chmod 640 (or 600) it"
+        )
 
 
 def shown_url(url: str) -> str:

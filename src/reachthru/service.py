@@ -170,9 +170,8 @@ def _refuse_unknown(
     try:
         keys.parse(text.splitlines())
     except iniparser.ParseError as error:
-        raise SettingsError(
-            f"{path}: line {error.lineno}: {error.msg}"
-        ) from None  # it has the line
+        # Not `error` itself: it shows the line, which may be a secret.
+        raise SettingsError(f"{path}: line {error.lineno}: {error.msg}") from None
     for section, key, _value in keys.found:
         if section in foreign_sections:
             continue

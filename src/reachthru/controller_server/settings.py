@@ -1,6 +1,7 @@
 """/etc/reachthru/controller.conf, checked."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -8,12 +9,13 @@ from oslo_config import cfg
 
 from reachthru import service
 from reachthru.bus import BusUrlError, controller_bus
+from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server import api_settings
 from reachthru.controller_server.api_settings import ApiSettings
 from reachthru.controller_server.embedded_broker import DEFAULT_PORT
 from reachthru.controller_server.nova.settings import NovaSettings, nova_settings
 from reachthru.controller_server.nova.settings import options as nova_options
-from reachthru.secret_files import shown_url
+from reachthru.secret_files import SecretFile, SecretFileError, shown_url
 from reachthru.service import SettingsError
 
 DEFAULT_PATH = Path("/etc/reachthru/controller.conf")
@@ -36,13 +38,25 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     "sink_webhook": [
         cfg.StrOpt("url", default=""),
         cfg.FloatOpt("timeout", default=5.0, min=0.1, max=60.0),
+        # Whose certificates are trusted (default: the machine's authorities), and ours.
+        cfg.StrOpt("ca_file", default=""),
+        cfg.StrOpt("cert_file", default=""),
+        cfg.StrOpt("key_file", default=""),
+        # What each POST is signed with.
+        cfg.StrOpt("secret_file", default=""),
     ],
 }
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True):
+    """No `key_file`: the key is in `cert_file`. No `secret`: nothing is signed."""
+
     url: str
     timeout_s: float
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    secret: SecretFile | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -75,11 +89,11 @@ def load(path: Path) -> Settings:
         )
     embedded_port = _embedded_port(path, conf.bus.url)
     sinks = _sinks(path, conf.sinks.enabled)
-    webhook = WebhookSettings(url=conf.sink_webhook.url, timeout_s=conf.sink_webhook.timeout)
+    webhook = _webhook(path, conf.sink_webhook)
     if "webhook" in sinks and urlsplit(webhook.url).scheme not in ("http", "https"):
         raise SettingsError(
-            f"{path}: [sink_webhook] url = {webhook.url}: must be http://... or https://..., "
-            "since [sinks] enabled has webhook"
+            f"{path}: [sink_webhook] url = {shown_url(webhook.url)}: must be http://... or "
+            "https://..., since [sinks] enabled has webhook"
         )
     return Settings(
         debug=conf.debug,
@@ -95,6 +109,25 @@ def load(path: Path) -> Settings:
         sinks=sinks,
         webhook=webhook,
     )
+
+
+def _webhook(path: Path, section: Any) -> WebhookSettings:
+    secret = SecretFile(Path(section.secret_file)) if section.secret_file else None
+    settings = WebhookSettings(
+        url=section.url,
+        timeout_s=section.timeout,
+        ca_file=section.ca_file or None,
+        cert_file=section.cert_file or None,
+        key_file=section.key_file or None,
+        secret=secret,
+    )
+    try:
+        if secret is not None:
+            secret.lines()
+        client_tls(settings.ca_file, settings.cert_file, settings.key_file)
+    except (SecretFileError, CertificateError) as error:
+        raise SettingsError(f"{path}: [sink_webhook] {error}") from error
+    return settings
 
 
 def _embedded_port(path: Path, url: str) -> int | None:

@@ -13,6 +13,7 @@ import uvicorn
 
 from reachthru import systemd
 from reachthru.bus import ControllerBus, controller_bus
+from reachthru.certificates import CertificateError
 from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.embedded_broker import LOOPBACK, EmbeddedBroker
 from reachthru.controller_server.events import EventHub, FaultEvents
@@ -25,7 +26,6 @@ from reachthru.controller_server.inventory import Inventory
 from reachthru.controller_server.listening import listening_socket
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
-from reachthru.controller_server.rest.tls import TlsError
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks import enabled_sinks
 from reachthru.controller_server.state import ControllerState
@@ -120,8 +120,8 @@ class Controller:
     ) -> uvicorn.Server:
         try:
             return await stack.enter_async_context(rest_server(self._settings.api, state))
-        except TlsError as error:
-            raise StartError(str(error)) from error
+        except CertificateError as error:
+            raise StartError(f"[api] {error}") from error
 
     def _listen(self) -> socket.socket:
         host, port = self._settings.api.host, self._settings.api.port

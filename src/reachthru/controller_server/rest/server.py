@@ -30,7 +30,7 @@ class _RestServer(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def rest_server(api: ApiSettings, state: ControllerState) -> AsyncIterator[uvicorn.Server]:
-    """Not serving yet. Raises `TlsError`."""
+    """Not serving yet. Raises `CertificateError`."""
     async with contextlib.AsyncExitStack() as stack:
         door = await _door(stack, api, state)
         tls = ServerTls(api.tls).context if api.tls is not None else None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from reachthru.certificates import CertificateError, load_certificate, trust
+
 LOOK_INTERVAL_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -25,12 +27,8 @@ class TlsSettings(Struct, frozen=True, kw_only=True):
         return tuple(file for file in files if file is not None)
 
 
-class TlsError(Exception):
-    """The certificates can't be used; one line for the operator."""
-
-
 class ServerTls:
-    """`context` is the server's. Raises `TlsError`.
+    """`context` is the server's. Raises `CertificateError`.
 
     When a file changes, connections from then on have what it says; what can't be used (a
     certificate whose key is not written yet) changes nothing and is tried again.
@@ -58,7 +56,7 @@ class ServerTls:
             return
         try:
             self._newest = self._load()
-        except TlsError as error:
+        except CertificateError as error:
             if self._complaint != str(error):
                 self._complaint = str(error)
                 _log.error("REST: %s; the certificate of before goes on", error)
@@ -77,33 +75,11 @@ class ServerTls:
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise TlsError(
-                f"[api] tls_cert_file {settings.cert_file}, tls_key_file {settings.key_file}: "
-                f"{_reason(error)}"
-            ) from error
+        load_certificate(context, settings.cert_file, settings.key_file)
         if settings.client_ca_file is not None:
             context.verify_mode = ssl.CERT_REQUIRED
-            try:
-                context.load_verify_locations(settings.client_ca_file)
-            except OSError as error:
-                raise TlsError(
-                    f"[api] tls_client_ca_file {settings.client_ca_file}: {_reason(error)}"
-                ) from error
+            trust(context, settings.client_ca_file)
         return context
-
-
-def _no_password() -> str:
-    """OpenSSL would ask the terminal, and wait."""
-    raise ValueError("the key is encrypted; store it without a passphrase, for the daemon alone")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

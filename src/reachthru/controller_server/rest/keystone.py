@@ -25,7 +25,7 @@ FRESH_S = 60.0
 # And so long while Keystone is away, for tokens that have not expired.
 STALE_LIMIT_S = 600.0
 # Keystone that did not answer is left alone so long; nobody waits for it twice.
-AWAY_PAUSE_S = 5.0
+AWAY_PAUSE_S = 2.0
 TIMEOUT_S = 5.0
 CACHE_LIMIT = 1000  # tokens
 CONNECTIONS_LIMIT = 8

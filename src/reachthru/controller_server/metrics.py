@@ -75,6 +75,12 @@ class Metrics:
             ["host", "sender", "reason"],
             registry=registry,
         )
+        self._api_refusals = Counter(
+            "reachthru_api_refusals_total",
+            "REST calls that were refused: token missing or wrong, forbidden, or not to be checked",
+            ["reason"],
+            registry=registry,
+        )
         self._bus = Gauge(
             "reachthru_bus_connected", "Whether there is a broker: 1 or 0", registry=registry
         )
@@ -104,6 +110,9 @@ class Metrics:
         self._attempts.labels(outcome.sink, word).inc()
         if outcome.done_ms is not None:
             self._latency_s.labels(outcome.sink).observe(max(0.0, outcome.done_ms / 1000))
+
+    def api_refusal(self, reason: str) -> None:
+        self._api_refusals.labels(reason).inc()
 
     def group_message(self, kind: str) -> None:
         self._group_messages.labels(kind).inc()

@@ -9,8 +9,11 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
+import uvicorn
+
 from reachthru import systemd
-from reachthru.bus import controller_bus
+from reachthru.bus import ControllerBus, controller_bus
+from reachthru.certificates import CertificateError
 from reachthru.controller_server.cluster.feed import Heard
 from reachthru.controller_server.cluster.node import Node, wait_for_groups
 from reachthru.controller_server.delivery import DeliveryWorker
@@ -20,13 +23,14 @@ from reachthru.controller_server.groups.census import Census
 from reachthru.controller_server.groups.directories import open_directory
 from reachthru.controller_server.listening import listening_socket
 from reachthru.controller_server.metrics import Metrics
-from reachthru.controller_server.rest import rest_app
-from reachthru.controller_server.rest_server import GRACE_S, RestServer
+from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks import enabled_sinks
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+
+INTAKE_END_S = 0.5  # how long a stop waits for what has just come
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Controller:
         self._metrics = Metrics()
         self._workers: list[DeliveryWorker] = []
         self._parts: list[asyncio.Task[None]] = []
+        self._intake: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises `StartError`, and whatever a part of it died of."""
@@ -62,60 +67,42 @@ class Controller:
             stack.push_async_callback(ledger.close)
             await self._start_sinks(stack, ledger)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
-            census = Census()
-            directory = open_directory(self._settings, census)
-            node = Node(
-                bus,
-                database=database,
-                ledger=ledger,
-                census=census,
-                directory=directory,
-                events=self._events,
-                metrics=self._metrics,
-                lost_after_s=self._settings.lost_after_s,
-                show_hosts=self._settings.show_hosts,
-            )
-            await self._open(node)
-            state = ControllerState(
-                bus=bus,
-                database=database,
-                ledger=ledger,
-                inventory=node.inventory,
-                groups=directory,
-                events=self._events,
-                metrics=self._metrics,
-                leadership=node.leadership,
-                watch=node.watch,
-                sinks=self._settings.sinks,
-            )
-            stack.push_async_callback(node.close)
+            node = await self._open_node(bus, database, ledger)
+            state = self._state(bus, database, ledger, node)
+            server = await self._rest_server(stack, state)
             for name, part in node.parts():
                 self._start(name, part)
             self._start("watchdog", _watchdog())
-            await wait_for_groups(directory)
+            # Whoever takes part in the work must know the groups.
+            await wait_for_groups(state.groups)
             bus.on_connection = node.connection
+            # What is on its way here when the bus is left is still taken.
+            stack.push_async_callback(self._end_intake)
             await stack.enter_async_context(bus)
-            self._start("intake", node.take_work())
-            await self._serve(state, listener)
+            stack.push_async_callback(node.close)
+            self._intake = asyncio.create_task(node.take_work(), name="intake")
+            await self._serve(server, listener, self._intake)
 
-    async def _serve(self, state: ControllerState, listener: socket.socket) -> None:
+    async def _serve(
+        self, server: uvicorn.Server, listener: socket.socket, intake: asyncio.Task[None]
+    ) -> None:
         """Until the stop, or until one of the parts dies."""
-        server = RestServer(rest_app(state), listener)
-        rest = asyncio.create_task(server.run(), name="rest")
+        rest = asyncio.create_task(server.serve(sockets=[listener]), name="rest")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        _log.info("listening on http://%s:%d", *listener.getsockname()[:2])
+        scheme = "https" if self._settings.api.tls is not None else "http"
+        _log.info("listening on %s://%s:%d", scheme, *listener.getsockname()[:2])
         systemd.notify("READY=1")
         try:
             done, _ = await asyncio.wait(
-                (stopping, rest, *self._parts), return_when=asyncio.FIRST_COMPLETED
+                (stopping, rest, intake, *self._parts), return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             systemd.notify("STOPPING=1")
-            server.stop()
+            server.should_exit = True
             self._events.close()
             for part in (stopping, *self._parts):
                 part.cancel()
-            await asyncio.wait((rest, *self._parts), timeout=GRACE_S + 0.5)
+            await asyncio.wait((rest, *self._parts), timeout=REST_GRACE_S + 0.5)
         for part in done - {stopping}:
             part.result()
             raise RuntimeError(f"{part.get_name()} ended by itself")
@@ -123,8 +110,16 @@ class Controller:
     def _start(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         self._parts.append(asyncio.create_task(part, name=name))
 
+    async def _rest_server(
+        self, stack: contextlib.AsyncExitStack, state: ControllerState
+    ) -> uvicorn.Server:
+        try:
+            return await stack.enter_async_context(rest_server(self._settings.api, state))
+        except CertificateError as error:
+            raise StartError(f"[api] {error}") from error
+
     def _listen(self) -> socket.socket:
-        host, port = self._settings.api_host, self._settings.api_port
+        host, port = self._settings.api.host, self._settings.api.port
         try:
             return listening_socket(host, port)
         except OSError as error:
@@ -159,12 +154,47 @@ class Controller:
             self._workers.append(worker)
             self._start(f"sink {sink.name}", worker.run())
 
-    async def _open(self, node: Node) -> None:
+    async def _open_node(self, bus: ControllerBus, database: Database, ledger: Ledger) -> Node:
+        census = Census()
+        node = Node(
+            bus,
+            database=database,
+            ledger=ledger,
+            census=census,
+            directory=open_directory(self._settings, census),
+            events=self._events,
+            metrics=self._metrics,
+            lost_after_s=self._settings.lost_after_s,
+            show_hosts=self._settings.show_hosts,
+        )
         node.feed.listeners.append(self._wake_sinks)
         try:
             await node.open()
         except DatabaseError as error:
             raise StartError(f"[database] connection: {error}") from error
+        return node
+
+    def _state(
+        self, bus: ControllerBus, database: Database, ledger: Ledger, node: Node
+    ) -> ControllerState:
+        return ControllerState(
+            bus=bus,
+            database=database,
+            ledger=ledger,
+            inventory=node.inventory,
+            groups=node.groups.directory,
+            events=self._events,
+            metrics=self._metrics,
+            leadership=node.leadership,
+            watch=node.watch,
+            sinks=self._settings.sinks,
+        )
+
+    async def _end_intake(self) -> None:
+        if self._intake is not None:
+            await asyncio.wait((self._intake,), timeout=INTAKE_END_S)
+            self._intake.cancel()
+            await asyncio.wait((self._intake,))
 
     def _wake_sinks(self, heard: Heard) -> None:
         """Those of the controller that stored a change; it is the first to tell of it."""

@@ -3,6 +3,7 @@
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 
+from reachthru.controller_server.rest.door import OPEN
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.tables import ONLINE
@@ -10,13 +11,13 @@ from reachthru.controller_server.store.tables import ONLINE
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@get("/healthz")
+@get("/healthz", opt={OPEN: True})
 async def get_health() -> dict[str, str]:
     """It answers, so it lives."""
     return {"status": "ok"}
 
 
-@get("/readyz", media_type=MediaType.JSON)
+@get("/readyz", media_type=MediaType.JSON, opt={OPEN: True})
 async def get_readiness(controller: NamedDependency[ControllerState]) -> Response[dict[str, str]]:
     """200 when there are a broker and a database; 503 and what is missing otherwise.
 

@@ -24,6 +24,8 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from reachthru.secret_files import shown_url
+
 Result = TypeVar("Result")
 Operation = Callable[[Connection], Any]
 
@@ -89,7 +91,7 @@ class Database:
             raise DatabaseError(f"{self}: the last write failed")
 
     def __str__(self) -> str:
-        return make_url(self._url).render_as_string(hide_password=True)
+        return shown_url(self._url)
 
     async def _commit_waiting(self) -> None:
         loop = asyncio.get_running_loop()

@@ -92,7 +92,9 @@ def _put_instances(
     if new:
         connection.execute(insert(instances), new)
     if old:
-        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in old[0] if name not in ("host", "uuid")}
+        values: dict[str, Any] = {
+            name: bindparam(f"new_{name}") for name in old[0] if name not in ("host", "uuid")
+        }
         connection.execute(
             update(instances)
             .where(instances.c.host == bindparam("at_host"), instances.c.uuid == bindparam("of"))

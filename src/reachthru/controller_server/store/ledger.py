@@ -12,6 +12,8 @@ from sqlalchemy import Connection, bindparam, update
 from reachthru.controller_server.model import Fault, ms_since
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes, changed_at
 from reachthru.controller_server.store.database import Database, DatabaseError
+from reachthru.controller_server.store.leases import hold_lease
+from reachthru.controller_server.store.outages import Loss, correlate, lose_hosts
 from reachthru.controller_server.store.queries import (
     FaultFilter,
     Pending,
@@ -21,8 +23,6 @@ from reachthru.controller_server.store.queries import (
     list_faults,
     list_pending,
 )
-from reachthru.controller_server.store.leases import hold_lease
-from reachthru.controller_server.store.outages import Loss, correlate, lose_hosts
 from reachthru.controller_server.store.tables import deliveries, fault_changes
 from reachthru.controller_server.store.tail import list_ids
 from reachthru.protocol.faults import FaultStatus

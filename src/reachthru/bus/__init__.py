@@ -1,5 +1,6 @@
 """Carriage between host agents and controllers: one base, one file a carrier."""
 
+import importlib.util
 from urllib.parse import urlsplit
 
 from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError, ControllerBus
@@ -27,7 +28,7 @@ class BusUrlError(ValueError):
     def __init__(self, url: str, why: str | None = None) -> None:
         scheme, slashes, rest = url.partition("://")
         shown = f"{scheme}{slashes}{rest.rpartition('@')[2]}"  # without a password
-        allowed = "a bus is mqtt://host[:port], mqtts://host[:port] or memory://name"
+        allowed = "a bus is mqtt[s]://host[:port], rabbit[s]://host[:port][/vhost] or memory://name"
         super().__init__(f"{shown!r}: {why or allowed}")
 
 
@@ -41,6 +42,11 @@ def agent_bus(url: str, host: str, door: BusDoor = OPEN) -> AgentBus:
             from reachthru.bus.mqtt import MqttAgentBus
 
             return MqttAgentBus(url, host, door)
+        case "rabbit" | "rabbits":
+            _need_oslo_messaging(url)
+            from reachthru.bus.oslo import OsloAgentBus
+
+            return OsloAgentBus(url, host, door)
         case "memory":
             from reachthru.bus.memory import MemoryAgentBus
 
@@ -58,11 +64,24 @@ def controller_bus(url: str, name: str, door: BusDoor = OPEN) -> ControllerBus:
             from reachthru.bus.mqtt import MqttControllerBus
 
             return MqttControllerBus(url, name, door)
+        case "rabbit" | "rabbits":
+            _need_oslo_messaging(url)
+            from reachthru.bus.oslo import OsloControllerBus
+
+            return OsloControllerBus(url, name, door)
         case "memory":
             from reachthru.bus.memory import MemoryControllerBus
 
             return MemoryControllerBus(url, name)
     raise BusUrlError(url)
+
+
+def _need_oslo_messaging(url: str) -> None:
+    if importlib.util.find_spec("oslo_messaging") is None:
+        raise BusUrlError(
+            url,
+            "needs Python packages that are not installed: pip install 'reachthru[openstack]'",
+        )
 
 
 def _scheme(url: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -70,10 +71,10 @@ class Controller:
             stack.callback(listener.close)
             bus_url = await self._start_broker(stack)
             database = await self._open_database(stack)
-            ledger = Ledger(database, self._settings.sinks)
-            stack.push_async_callback(ledger.close)
+            name = f"{socket.gethostname()}-{os.getpid()}"
+            ledger = Ledger(database, self._settings.sinks, f"{name}-{secrets.token_hex(4)}")
             parts = await self._start_sinks(stack, ledger)
-            bus = controller_bus(bus_url, f"{socket.gethostname()}-{os.getpid()}")
+            bus = controller_bus(bus_url, name)
             inventory = Inventory(database, bus, self._events)
             bus.on_connection = lambda connected: self._connection(inventory, connected)
             groups = await self._open_groups(stack, bus, inventory, ledger)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from reachthru import __version__
-from reachthru.controller_server.store.ledger import Outcome
+from reachthru.controller_server.store.deliveries import Backlog, Outcome
 from reachthru.controller_server.store.tables import PENDING
 from reachthru.protocol.agent_bus import FaultChange
 
@@ -42,6 +42,12 @@ class Metrics:
         self._backlog = Gauge(
             "reachthru_delivery_backlog_changes",
             "Fault changes that a sink still has to be told",
+            ["sink"],
+            registry=registry,
+        )
+        self._oldest_s = Gauge(
+            "reachthru_delivery_backlog_oldest_seconds",
+            "How long the oldest of them has been stored; 0 without any",
             ["sink"],
             registry=registry,
         )
@@ -132,7 +138,7 @@ class Metrics:
     def render(
         self,
         *,
-        backlog: Mapping[str, int],
+        backlog: Mapping[str, Backlog],
         refused: Mapping[str, int],
         agents: int,
         bus_connected: bool,
@@ -141,8 +147,9 @@ class Metrics:
         carrier_suspected: bool,
     ) -> bytes:
         """Prometheus text format 0.0.4."""
-        for sink, count in backlog.items():
-            self._backlog.labels(sink).set(count)
+        for sink, waiting in backlog.items():
+            self._backlog.labels(sink).set(waiting.changes)
+            self._oldest_s.labels(sink).set(round(waiting.oldest_s, 3))
         for reason, count in refused.items():
             self._refused.labels(reason).set(count)
         self._agents.set(agents)

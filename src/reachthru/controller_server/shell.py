@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Coroutine
@@ -63,8 +64,8 @@ class Controller:
             stack.callback(listener.close)
             bus_url = await self._start_broker(stack)
             database = await self._open_database(stack)
-            ledger = Ledger(database, self._settings.sinks)
-            stack.push_async_callback(ledger.close)
+            owner = f"{self._name}-{secrets.token_hex(4)}"  # no later life has its claims
+            ledger = Ledger(database, self._settings.sinks, owner)
             await self._start_sinks(stack, ledger)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
             node = await self._open_node(bus, database, ledger)

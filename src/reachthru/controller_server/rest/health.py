@@ -6,6 +6,7 @@ from litestar.di import NamedDependency
 from reachthru.controller_server.rest.door import OPEN
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
+from reachthru.controller_server.store.deliveries import Backlog
 from reachthru.controller_server.store.tables import ONLINE
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,7 +39,7 @@ async def get_metrics(controller: NamedDependency[ControllerState]) -> Response[
     hosts = controller.inventory.hosts()
     waiting = await controller.ledger.backlog()
     text = controller.metrics.render(
-        backlog={sink: waiting.get(sink, 0) for sink in controller.sinks},
+        backlog={sink: waiting.get(sink, Backlog(0, 0.0)) for sink in controller.sinks},
         refused=controller.bus.refused,
         agents=sum(host.state == ONLINE for host in hosts),
         bus_connected=controller.bus.connected,

@@ -87,22 +87,37 @@ fault_changes = Table(
     Column("detail", Text, nullable=False),
     Column("stages_ms", JSON, nullable=False),
     Column("stored_ms", Float),
+    Column("stored_at", Float),  # by the clock of clock.py
     UniqueConstraint("fault_id", "status", name="fault_changes_once"),
 )
 
+# What a sink is told of one change. Pending rows of one lane (an instance) are told one after the
+# other: the first of them may be claimed once it is due, by one controller at a time.
 deliveries = Table(
     "deliveries",
     metadata,
     Column("change_id", ChangeId, ForeignKey("fault_changes.id"), primary_key=True),
     Column("sink", String(32), primary_key=True),
+    Column("lane", String(255), nullable=False, server_default=""),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("next_attempt_at", String(40)),
+    # Nobody touches a pending row before this: the next attempt, or the end of a claim.
+    Column("due_at", Float, nullable=False, server_default="0"),
+    Column("claimed_by", String(255)),
+    Column("next_attempt_at", String(40)),  # of those that failed, for people
     Column("last_error", Text),
     Column("done_ms", Float),
     Index(
-        "deliveries_pending",
+        "deliveries_due",
         "sink",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "deliveries_lane",
+        "sink",
+        "lane",
         "change_id",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),

@@ -19,7 +19,7 @@ from reachthru.bus import ControllerBus, controller_bus, memory
 from reachthru.controller_server.embedded_broker import EmbeddedBroker
 
 MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
-SHARING = ["memory"]  # several controllers share the agents' work
+SHARING = ["memory", "mosquitto"]  # several controllers share the agents' work
 REMOTE = ["embedded", "mosquitto"]  # with a broker that a network leads to
 CARRIERS = ["memory", *REMOTE]
 

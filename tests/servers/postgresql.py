@@ -68,10 +68,10 @@ class PostgresqlServer:
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
 
-    def make_database(self) -> str:
-        """A fresh, empty database; returns its URL."""
+    def make_database(self, template: str = "template0") -> str:
+        """A fresh database, empty or like `template`; returns its URL."""
         name = f"t{uuid.uuid4().hex[:12]}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
     def execute(self, statement: str, database: str = "postgres") -> None:

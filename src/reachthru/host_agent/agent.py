@@ -10,6 +10,7 @@ from reachthru import systemd
 from reachthru.bus import agent_bus
 from reachthru.bus.base import AgentBus
 from reachthru.host_agent.attach import Attacher
+from reachthru.host_agent.backlog import Backlog
 from reachthru.host_agent.complaints import PERIOD_S as COMPLAINTS_PERIOD_S
 from reachthru.host_agent.complaints import Complaints
 from reachthru.host_agent.courier import Courier
@@ -29,6 +30,7 @@ from reachthru.protocol.heartbeat.host import HostPolicy
 
 STORE_CLOSE_S = 0.5  # how long a stop waits for the disk
 STATUS_PERIOD_S = 5.0
+BACKLOG_PERIOD_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +50,16 @@ class HostAgent:
         self._bus = agent_bus(settings.bus_url, settings.host, settings.bus_door)
         self._store = Store(settings.outbox_path, self._loop)
         self._outbox = Outbox(self._store, self._loop)
+        self._ledger = Ledger(settings.host, self._outbox, self._awake)
+        self._outbox.on_found = lambda raised: self._ledger.clear(
+            raised.fault_id, "its guest was judged anew while the outbox could not be read"
+        )
         self._discovery = choose_discovery(settings)
         self._roster = Roster(
             policy=HostPolicy(settings.min_interval_ms, settings.failure_threshold),
             registration_limit_s=settings.registration_limit_s,
             outbox=self._outbox,
-            ledger=Ledger(settings.host, self._outbox, self._awake),
+            ledger=self._ledger,
             discovery=self._discovery,
         )
         self._engine = Engine(
@@ -69,7 +75,9 @@ class HostAgent:
         self._groups = GroupRelay(self._loop, self._engine, self._bus, settings.groups)
         self._courier = Courier(self._bus, self._outbox)
         self._reporter = Reporter(
-            settings.host, self._bus, self._roster, self._awake, self._groups.losses
+            *(settings.host, self._bus, self._roster, self._awake),
+            group_losses=self._groups.losses,
+            outbox=self._outbox,
         )
         self._watchdog_s = systemd.watchdog_interval_s()
         self._watchdog_at = self._status_at = 0.0
@@ -99,6 +107,7 @@ class HostAgent:
             asyncio.create_task(self._reporter.run(), name="reporter"),
             asyncio.create_task(self._listen(self._bus), name="bus"),
             asyncio.create_task(self._sum_up(), name="complaints"),
+            asyncio.create_task(self._watch_backlog(), name="backlog"),
         ]
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         systemd.notify("READY=1")
@@ -129,6 +138,19 @@ class HostAgent:
             await asyncio.sleep(COMPLAINTS_PERIOD_S)
             complaints.sum_up(self._roster.channels())
 
+    async def _watch_backlog(self) -> None:
+        backlog, outbox = Backlog(), self._outbox
+        while True:
+            await asyncio.sleep(BACKLOG_PERIOD_S)
+            line = backlog.look(
+                outbox.waiting,
+                outbox.oldest_seq,
+                connected=self._bus.connected,
+                now=time.monotonic(),
+            )
+            if line is not None:
+                _log.warning("%s", line)
+
     def _connection_changed(self, connected: bool) -> None:
         if connected:
             self._reporter.ask_full()
@@ -143,7 +165,12 @@ class HostAgent:
         if now >= self._status_at:
             self._status_at = now + STATUS_PERIOD_S
             guests, faults = len(self._roster.instances), len(self._outbox.active)
-            systemd.notify(f"STATUS={guests} guests, {faults} active faults")
+            waiting = self._outbox.waiting
+            systemd.notify(
+                f"STATUS={guests} guests, {faults} active faults,"
+                f" {waiting} changes wait for a controller"
+                + ("" if self._outbox.durable else ", the outbox can't be written")
+            )
 
     def _lost_time(self, lost_s: float) -> None:
         _log.warning(

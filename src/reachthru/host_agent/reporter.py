@@ -1,7 +1,9 @@
 """Tells controllers who is here and how they are: all at once when asked, else what changed."""
 
 import asyncio
+import itertools
 import logging
+import secrets
 from collections.abc import Collection
 from datetime import UTC, datetime
 
@@ -9,6 +11,7 @@ import reachthru
 from reachthru.bus.base import AgentBus, BusUnavailableError
 from reachthru.host_agent.group_losses import GroupLosses
 from reachthru.host_agent.lateness import AwakeTime
+from reachthru.host_agent.outbox import Outbox
 from reachthru.host_agent.roster import Roster
 from reachthru.protocol.agent_bus import AgentReport
 
@@ -29,13 +32,18 @@ class Reporter:
         bus: AgentBus,
         roster: Roster,
         awake: AwakeTime,
+        *,
         group_losses: GroupLosses,
+        outbox: Outbox,
     ) -> None:
         self._host = host
         self._bus = bus
         self._roster = roster
         self._awake = awake
         self._group_losses = group_losses
+        self._outbox = outbox
+        self._epoch = secrets.token_hex(8)
+        self._seqs = itertools.count(1)
         self._full = True
         self._news = asyncio.Event()
         self._refresh: list[str] = []
@@ -75,6 +83,10 @@ class Reporter:
             instances=roster.reports(named),
             gone=gone,
             group_losses=self._group_losses.take_report(full=full),
+            epoch=self._epoch,
+            seq=next(self._seqs),
+            waiting=self._outbox.waiting,
+            outbox_durable=self._outbox.durable,
         )
         try:
             await self._bus.send(report)

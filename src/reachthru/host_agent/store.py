@@ -7,7 +7,9 @@ arrive while one is being flushed share the next commit.
 import asyncio
 import contextlib
 import queue
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 JOBS_A_COMMIT = 1000
+MEMORY_DISK = "/dev/shm"  # noqa: S108 - a folder of our own in it
 _FORMAT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS change (seq INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
@@ -34,12 +37,16 @@ class StoreError(Exception):
 
 
 class Saved(Struct):
-    """What an earlier host agent left, each body as it was written."""
+    """What an earlier host agent left, each body as it was written.
+
+    `unwritable` says why the file could be read and not written, if that is so.
+    """
 
     last_seq: int = 0
     changes: list[bytes] = []
     active: list[bytes] = []
     sessions: list[tuple[str, str, bytes]] = []
+    unwritable: StoreError | None = None
 
 
 class _Job(Struct):
@@ -67,19 +74,31 @@ class Store:
 
         self._jobs.put(_Job(work, lambda _result, error: done(error)))
 
+    def read(self, done: Callable[[Saved | None, StoreError | None], None]) -> None:
+        """Everything that is saved; then `done` with it, or with why it can't be read."""
+
+        def read_or_look(saved: Saved | None, error: StoreError | None) -> None:
+            if error is not None:
+                with contextlib.suppress(sqlite3.Error, OSError):
+                    saved = _look(self.path)
+                    saved.unwritable = error
+            done(saved, error if saved is None else None)
+
+        self._jobs.put(_Job(_load, read_or_look))
+
     async def load(self) -> Saved:
-        """Raises `StoreError`."""
+        """As `read`. Raises `StoreError`."""
         future: asyncio.Future[Saved] = self._loop.create_future()
 
-        def done(result: Any, error: StoreError | None) -> None:
+        def done(saved: Saved | None, error: StoreError | None) -> None:
             if future.done():
                 return
-            if error is None:
-                future.set_result(result)
-            else:
+            if saved is not None:
+                future.set_result(saved)
+            elif error is not None:
                 future.set_exception(error)
 
-        self._jobs.put(_Job(_load, done))
+        self.read(done)
         return await future
 
     def close(self, timeout_s: float) -> None:
@@ -132,7 +151,8 @@ class Store:
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found not in (0, _FORMAT):
                 raise sqlite3.DatabaseError(f"written by another version (format {found})")
-            connection.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
+            if found == 0:  # a full disk can be read as long as nothing is written
+                connection.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
         except sqlite3.Error:
             connection.close()
             raise
@@ -159,3 +179,17 @@ def _load(connection: sqlite3.Connection) -> Saved:
         active=[body for (body,) in connection.execute("SELECT body FROM active")],
         sessions=list(connection.execute("SELECT instance_uuid, port, body FROM session")),
     )
+
+
+def _look(path: Path) -> Saved:
+    """What is saved in a file that can't be opened for writing. Raises as SQLite and files do.
+
+    SQLite can't read its log where it can't make a file, so a copy in memory is read.
+    """
+    with tempfile.TemporaryDirectory(prefix="reachthru-", dir=MEMORY_DISK) as folder:
+        copy = Path(folder, path.name)
+        shutil.copyfile(path, copy)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            return _load(connection)

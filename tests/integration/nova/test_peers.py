@@ -135,7 +135,9 @@ async def test_a_change_in_nova_reaches_the_peers_applications_within_a_second(
         noted_at = recorder.at(event_type, server.id)
         for peer in peers:
             (told,) = await peer.wait_for("notification")
-            assert told.data["data"]["event_type"].startswith(f"compute.instance.{action}")
+            # A change whose name Nova takes long to say is told without it.
+            names = {f"compute.instance.{action}.end", "compute.instance.update"}
+            assert told.data["data"]["event_type"] in names
             assert told.data["data"]["payload"]["state"] == state
             print(f"{action}: {(told.at - noted_at) * 1000:.0f} ms after Nova's notification")
             assert told.at - noted_at < 1

@@ -87,6 +87,4 @@ async def database(database_url):
 
 @pytest.fixture
 async def ledger(database):
-    opened = Ledger(database, ["log", "webhook"])
-    yield opened
-    await opened.close()
+    return Ledger(database, ["log", "webhook"], "controller-1")

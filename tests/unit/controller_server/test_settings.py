@@ -20,7 +20,7 @@ def test_an_empty_file_is_the_default_installation(tmp_path):
     loaded = load(tmp_path, "")
     assert loaded.embedded_port == 1883
     assert loaded.database_url == "sqlite:////var/lib/reachthru/controller.sqlite"
-    assert (loaded.api_host, loaded.api_port) == ("127.0.0.1", 8780)
+    assert (loaded.api.host, loaded.api.port) == ("127.0.0.1", 8780)
     assert loaded.sinks == ("log",)
     assert not loaded.debug
     assert loaded.groups_file is None
@@ -58,7 +58,7 @@ def test_every_key_is_read(tmp_path):
     assert loaded.bus_url == "mqtts://broker"
     assert loaded.bus_door == BusDoor(username="me", password_file=password_file)
     assert loaded.bus_door.password() == "secret"
-    assert (loaded.api_host, loaded.api_port) == ("::1", 99)
+    assert (loaded.api.host, loaded.api.port) == ("::1", 99)
     assert loaded.groups_file == Path("/etc/reachthru/groups.yaml")
     assert loaded.show_hosts
     assert loaded.sinks == ("webhook", "log")

@@ -1,4 +1,4 @@
-"""In order, a window at a time, and again until a controller has it."""
+"""What the outbox holds reaches the carrier, in order, and again until a controller has it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from reachthru.bus.memory import MemoryAgentBus, broker
-from reachthru.host_agent import courier as courier_module
-from reachthru.host_agent.courier import WINDOW, Courier
+from reachthru.host_agent.courier import Courier
+from reachthru.host_agent.lanes import RESEND_S, WINDOW
 from reachthru.host_agent.outbox import Outbox
 from reachthru.protocol.agent_bus import AgentMessage, FaultChange
 from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
@@ -43,7 +43,8 @@ class Desk:
         self.courier = Courier(line, self.outbox, self.clock)
         line.on_connection = lambda connected: self.courier.rewind() if connected else None
 
-    def record(self, count: int) -> None:
+    def record(self, count: int, instance: str | None = None) -> None:
+        """Of an instance each, if not all of `instance`."""
         for _ in range(count):
             change = FaultChange(
                 fault_id="f",
@@ -51,7 +52,7 @@ class Desk:
                 status=FaultStatus.RAISED,
                 kind=FaultKind.UNHEALTHY,
                 severity=Severity.MAJOR,
-                instance_uuid="u",
+                instance_uuid=instance or f"u-{self.outbox._last_seq}",
                 instance_name="n",
                 host="compute-0",
                 raised_at="",
@@ -91,15 +92,31 @@ async def test_no_more_than_a_window_is_on_its_way(desk: Desk) -> None:
     assert (await desk.sent(WINDOW + 3))[WINDOW:] == [WINDOW + 1, WINDOW + 2, WINDOW + 3]
 
 
-async def test_what_is_not_acknowledged_is_sent_again_in_order(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(courier_module, "RESEND_S", 0.05)
-    desk.clock = desk.courier._clock = asyncio.get_running_loop().time  # type: ignore[assignment]
+async def test_an_instances_changes_go_one_by_one(desk: Desk) -> None:
+    desk.record(3, "u")
+    assert await desk.sent(1) == [1]
+    desk.courier.acknowledge([1])
+    assert await desk.sent(2) == [1, 2]
+    desk.courier.acknowledge([2, 2, 1])
+    assert await desk.sent(3) == [1, 2, 3]
+
+
+async def test_what_is_not_acknowledged_is_sent_again_in_order(desk: Desk) -> None:
     desk.record(3)
     await desk.sent(3)
     desk.courier.acknowledge([2])
-    assert (await desk.sent(5))[3:5] == [1, 3]
+    desk.clock.now = RESEND_S
+    desk.record(1)  # something to wake for
+    assert (await desk.sent(6))[3:] == [1, 3, 4]
+
+
+async def test_a_missing_acknowledgement_wakes_the_courier(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reachthru.host_agent.lanes.RESEND_S", 0.05)
+    desk.courier._clock = asyncio.get_running_loop().time
+    desk.record(2)
+    assert (await desk.sent(4))[2:4] == [1, 2]
 
 
 async def test_a_partition_loses_nothing_and_keeps_the_order(desk: Desk) -> None:

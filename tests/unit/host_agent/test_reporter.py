@@ -10,6 +10,7 @@ from reachthru.bus.memory import MemoryAgentBus, broker
 from reachthru.host_agent import reporter as reporter_module
 from reachthru.host_agent.group_losses import GroupLosses
 from reachthru.host_agent.lateness import AwakeTime
+from reachthru.host_agent.outbox import Outbox
 from reachthru.host_agent.reporter import Reporter
 from reachthru.protocol.agent_bus import AgentMessage, AgentReport, InstanceReport
 
@@ -57,7 +58,12 @@ class Desk:
     def __init__(self, name: str) -> None:
         self.roster, self.line, self.awake = Roster(), Line(name), AwakeTime()
         losses = GroupLosses(asyncio.get_running_loop())
-        self.reporter = Reporter("compute-0", self.line, self.roster, self.awake, losses)
+        self.outbox = Outbox(None, asyncio.get_running_loop())  # type: ignore[arg-type]
+        self.reporter = Reporter(
+            *("compute-0", self.line, self.roster, self.awake),
+            group_losses=losses,
+            outbox=self.outbox,
+        )
 
     async def report(self, number: int) -> AgentReport:
         async with asyncio.timeout(5):
@@ -145,3 +151,24 @@ async def test_what_was_not_sent_while_cut_off_is_made_up_for_by_a_full_report(d
     desk.reporter.ask_full()  # as the agent does at each connection
     second = await desk.report(2)
     assert {one.uuid for one in second.instances} == {"a", "b"}
+
+
+async def test_reports_count_within_an_epoch_of_the_agents_own(desk: Desk) -> None:
+    for number in range(1, 4):
+        desk.roster.change("a")
+        await desk.report(number)
+    assert [report.seq for report in desk.line.reports] == [1, 2, 3]
+    (epoch,) = {report.epoch for report in desk.line.reports}
+    other = Desk("another")
+    assert epoch != other.reporter._epoch
+
+
+async def test_an_outbox_that_cannot_be_written_and_what_waits_in_it_are_told(desk: Desk) -> None:
+    desk.roster.change("a")
+    first = await desk.report(1)
+    assert (first.waiting, first.outbox_durable) == (0, True)
+    desk.outbox._broken = True
+    desk.outbox._waiting = {1: None, 2: None}  # type: ignore[dict-item]
+    desk.roster.change("a")
+    second = await desk.report(2)
+    assert (second.waiting, second.outbox_durable) == (2, False)

@@ -10,21 +10,13 @@ import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
-from reachthru.controller_server.cluster.lease import RENEW_S, TTL_S, UNLED_S, Lease
+from reachthru.controller_server.cluster.lease import RENEW_S, UNLED_S, Lease
 from reachthru.controller_server.store import leases
 from reachthru.controller_server.store.database import Database, DatabaseError
 
-LEASE = "leader"
 GIVE_BACK_S = 0.5  # how long a stop waits for that
 
 _log = logging.getLogger(__name__)
-
-
-def hold_lease(connection: Connection, owner: str) -> bool:
-    """Takes or renews the leader's lease. In a transaction, nobody else can until it ends."""
-    return leases.take(connection, LEASE, owner, TTL_S)
 
 
 class Leadership:
@@ -51,7 +43,7 @@ class Leadership:
         while True:
             asked_at = time.monotonic()
             asking = asyncio.ensure_future(
-                self._database.write(lambda connection: hold_lease(connection, self.name))
+                self._database.write(lambda connection: leases.hold_lease(connection, self.name))
             )
             # The lease may end while the database is silent.
             while not (await asyncio.wait((asking,), timeout=RENEW_S))[0]:
@@ -75,7 +67,7 @@ class Leadership:
         with contextlib.suppress(DatabaseError, TimeoutError):
             async with asyncio.timeout(GIVE_BACK_S):
                 await self._database.write(
-                    lambda connection: leases.give_back(connection, LEASE, self.name)
+                    lambda connection: leases.give_back(connection, leases.LEADER, self.name)
                 )
 
     def _take_answer(self, held: bool, asked_at: float) -> None:

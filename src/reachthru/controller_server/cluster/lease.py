@@ -1,16 +1,17 @@
 """What one controller knows of the lease that makes a leader. Pure.
 
-The lease is a row in the database, held for `TTL_S` by that database's clock. A controller counts
+The lease is a row in the database, held for `LEADER_TTL_S` by its clock. A controller counts
 from the moment at which it asked, which is earlier: so it stops to act before another one may
 begin, with no clock in common.
 """
 
 import math
 
-TTL_S = 3.0
+from reachthru.controller_server.store.leases import LEADER_TTL_S
+
 RENEW_S = 1.0
 # Another one's lease was renewed at most a lease ago; and it may hear of things a moment after us.
-UNLED_S = TTL_S + RENEW_S
+UNLED_S = LEADER_TTL_S + RENEW_S
 
 
 class Lease:
@@ -23,7 +24,7 @@ class Lease:
         return now < self._until
 
     def granted(self, asked_at: float) -> None:
-        self._until = max(self._until, asked_at + TTL_S)
+        self._until = max(self._until, asked_at + LEADER_TTL_S)
 
     def refused(self) -> None:
         """It is another one's, or was given back."""

@@ -16,7 +16,7 @@ An agent that said goodbye was stopped on purpose: it is not watched until it re
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -73,14 +73,15 @@ class Presence:
         self._lost_after_s = lost_after_s
         self._connected = False
         self._watched: dict[str, _Host] = {}
-        self._lost: set[str] = set()
+        self._lost: dict[str, float | None] = {}
         self._carried_at = -math.inf
         self._suspected_at: float | None = None
         self._looked_at: float | None = None
 
     @property
-    def lost(self) -> frozenset[str]:
-        return frozenset(self._lost)
+    def lost(self) -> Mapping[str, float | None]:
+        """When each was heard last; None: its loss is known to all."""
+        return self._lost
 
     @property
     def suspects_carrier(self) -> bool:
@@ -104,14 +105,17 @@ class Presence:
         """Everybody starts anew: who was deaf knows nothing."""
         self._connected = connected
         self._suspected_at = None
+        for host in [host for host, heard_at in self._lost.items() if heard_at is not None]:
+            self._watched[host] = _Host(now)  # nobody was told yet
+            del self._lost[host]
         self._carried_at = -math.inf
-        for host in self._watched.values():
-            host.heard(now + max(0.0, SETTLE_S - self._lost_after_s))
+        for watched in self._watched.values():
+            watched.heard(now + max(0.0, SETTLE_S - self._lost_after_s))
 
     def heard(self, host: str, now: float) -> None:
         """A report came."""
         self._carried_at = now
-        self._lost.discard(host)
+        self._lost.pop(host, None)
         watched = self._watched.get(host)
         if watched is None:
             self._watched[host] = _Host(now)
@@ -125,17 +129,22 @@ class Presence:
     def left(self, host: str) -> None:
         """It said goodbye."""
         self._watched.pop(host, None)
-        self._lost.discard(host)
+        self._lost.pop(host, None)
 
     def found_lost(self, host: str) -> None:
         """Another controller says so."""
         self._watched.pop(host, None)
-        self._lost.add(host)
+        self._lost[host] = None
+
+    def told(self, host: str) -> None:
+        """What we found of it is known to all."""
+        if host in self._lost:
+            self._lost[host] = None
 
     def found_back(self, host: str, now: float) -> None:
         """Another controller has heard it."""
         if host in self._lost:
-            self._lost.discard(host)
+            del self._lost[host]
             self._watched[host] = _Host(now)
 
     # --- judging -----------------------------------------------------------------------------
@@ -160,7 +169,7 @@ class Presence:
             return Look(ask=ask, prove=True)
         self._suspected_at = None
         for host in overdue:
-            self.found_lost(host)
+            self._lost[host] = self._watched.pop(host).heard_at
         return Look(ask=ask, lost=overdue)
 
     def _ask(self, host: _Host, now: float) -> bool:

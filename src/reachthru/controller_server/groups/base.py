@@ -52,6 +52,10 @@ class GroupDirectory(ABC):
     async def run(self) -> None:
         """Keeps itself fresh until it is cancelled. What it depends on may come and go."""
 
+    @abstractmethod
+    async def ready(self) -> None:
+        """Returns once `run` has looked at its source for the first time, whatever it found."""
+
     @property
     @abstractmethod
     def stale(self) -> bool:

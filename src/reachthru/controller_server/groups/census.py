@@ -4,7 +4,6 @@ The database has the same, for the next controller that starts; this answers at 
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
@@ -112,9 +111,6 @@ class Census:
     def is_online(self, host: str) -> bool:
         found = self._hosts.get(host)
         return found is not None and found.state == ONLINE
-
-    def agents_online(self) -> int:
-        return Counter(host.state for host in self._hosts.values())[ONLINE]
 
     def faults(self, uuid: str) -> list[FaultKind]:
         return list(self._faults.get(uuid, {}).values())

@@ -80,8 +80,10 @@ class GroupRouter:
         census.listeners.append(self._instance_changed)
 
     def close(self) -> None:
+        """Acknowledges what was taken, while the bus is still there."""
         if self._ack_later is not None:
             self._ack_later.cancel()
+            self._send_acks()
 
     # --- what agents say ---------------------------------------------------------------------
 

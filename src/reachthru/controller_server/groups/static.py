@@ -50,6 +50,9 @@ class StaticDirectory(GroupDirectory):
             await asyncio.sleep(LOOK_PERIOD_S)
             await self.refresh()
 
+    async def ready(self) -> None:
+        await self.refresh()
+
     async def refresh(self) -> None:
         """Reads the file, if it has changed."""
         if self._path is None:

@@ -6,6 +6,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reachthru.controller_server.store.clock import now_s
 from reachthru.controller_server.store.tables import leases
 
+LEADER = "leader"
+LEADER_TTL_S = 3.0
+
 
 def take(connection: Connection, name: str, owner: str, ttl_s: float) -> bool:
     """Takes, or renews, the lease `name` for `ttl_s` seconds. False: another owner has it.
@@ -32,6 +35,11 @@ def take(connection: Connection, name: str, owner: str, ttl_s: float) -> bool:
         ).returning(leases.c.owner)
     )
     return taken.one_or_none() is not None
+
+
+def hold_lease(connection: Connection, owner: str) -> bool:
+    """Takes or renews the leader's lease: until the transaction's end, nobody else can."""
+    return take(connection, LEADER, owner, LEADER_TTL_S)
 
 
 def give_back(connection: Connection, name: str, owner: str) -> None:

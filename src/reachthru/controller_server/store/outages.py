@@ -7,13 +7,16 @@ shortly before its last report that the one may have come of the other.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, Select, or_, select, update
 
 from reachthru.controller_server.model import iso
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes
 from reachthru.controller_server.store.tables import fault_changes, faults
+from reachthru.controller_server.store.tail import load_changes
+from reachthru.protocol.agent_bus import FaultChange
 from reachthru.protocol.faults import FaultKind, FaultStatus
 
 BEFORE_S = 60.0  # before the host's last report
@@ -62,6 +65,14 @@ def lose_hosts(
         )
         _put_under(connection, _outages(connection, [change.host]), change.host, rows)
     return stored
+
+
+def active_faults(connection: Connection) -> list[FaultChange]:
+    """Every fault that is raised."""
+    rows = connection.scalars(
+        select(faults.c.last_change_id).where(faults.c.status == FaultStatus.RAISED.value)
+    )
+    return load_changes(connection, rows.all())
 
 
 def correlate(connection: Connection, stored: Sequence[Stored]) -> None:
@@ -116,10 +127,15 @@ def _outages(connection: Connection, hosts: Iterable[str]) -> list[Outage]:
     return found
 
 
-def _host_faults():  # type: ignore[no-untyped-def]
+def _host_faults() -> Select[Any]:
     return (
-        select(faults.c.id, faults.c.host, faults.c.raised_at, faults.c.cleared_at)
-        .add_columns(fault_changes.c.stages_ms)
+        select(
+            faults.c.id,
+            faults.c.host,
+            faults.c.raised_at,
+            faults.c.cleared_at,
+            fault_changes.c.stages_ms,
+        )
         .join(fault_changes, fault_changes.c.fault_id == faults.c.id)
         .where(fault_changes.c.status == FaultStatus.RAISED.value)
         .where(faults.c.kind == FaultKind.HOST_LOST.value)

@@ -51,9 +51,7 @@ def load_changes(connection: Connection, ids: Sequence[int]) -> list[FaultChange
     return changes
 
 
-def list_ids(
-    connection: Connection, keys: Sequence[tuple[str, FaultStatus]]
-) -> list[int]:
+def list_ids(connection: Connection, keys: Sequence[tuple[str, FaultStatus]]) -> list[int]:
     """The ids of these changes, by id."""
     wanted, ids = set(keys), []
     fault_ids = sorted({fault_id for fault_id, _status in keys})

@@ -1,6 +1,7 @@
 """Who leads, and until when."""
 
-from reachthru.controller_server.cluster.lease import TTL_S, Lease
+from reachthru.controller_server.cluster.lease import Lease
+from reachthru.controller_server.store.leases import LEADER_TTL_S
 
 
 def test_nobody_leads_before_it_was_granted():
@@ -10,8 +11,8 @@ def test_nobody_leads_before_it_was_granted():
 def test_a_leader_stops_before_the_lease_could_be_anothers():
     lease = Lease()
     lease.granted(asked_at=10.0)  # and answered later, whenever that was
-    assert lease.leads(10.0 + TTL_S - 0.001)
-    assert not lease.leads(10.0 + TTL_S)
+    assert lease.leads(10.0 + LEADER_TTL_S - 0.001)
+    assert not lease.leads(10.0 + LEADER_TTL_S)
 
 
 def test_each_renewal_lasts_from_when_it_was_asked_for():

@@ -30,6 +30,8 @@ class Agent:
     def __init__(self, folder: Path, url: str, number: int, door: BusDoor) -> None:
         self._host = f"compute-{number}"
         self.bus = agent_bus(url, self._host, door)
+        self._connected = asyncio.Event()
+        self.bus.on_connection = lambda connected: self._connected.set() if connected else None
         loop = asyncio.get_running_loop()
         self.outbox = Outbox(Store(folder / f"{self._host}.sqlite", loop), loop)
         self._courier = Courier(self.bus, self.outbox)
@@ -42,8 +44,7 @@ class Agent:
             asyncio.create_task(self._courier.run()),
             asyncio.create_task(self._listen()),
         ]
-        while not self.bus.connected:
-            await asyncio.sleep(0.01)
+        await self._connected.wait()
 
     def raise_faults(self, count: int) -> None:
         for _ in range(count):
@@ -82,7 +83,7 @@ async def main() -> None:
         agent.raise_faults(int(each))
         await asyncio.sleep(0)
     async with asyncio.timeout(LIMIT_S):
-        while any(agent.outbox.waiting for agent in crowd):
+        while any(agent.outbox.waiting for agent in crowd):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     print(json.dumps({"took_s": time.monotonic() - began}), flush=True)
     await asyncio.to_thread(sys.stdin.readline)

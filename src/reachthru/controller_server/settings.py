@@ -21,7 +21,7 @@ from reachthru.secret_files import SecretFile, SecretFileError, shown_url
 from reachthru.service import SettingsError
 
 DEFAULT_PATH = Path("/etc/reachthru/controller.conf")
-SINKS = ("log", "webhook")
+SINKS = ("log", "webhook", "mqtt")
 EMBEDDED = "embedded"
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
@@ -52,6 +52,10 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         # What each POST is signed with.
         cfg.StrOpt("secret_file", default=""),
     ],
+    "sink_mqtt": [
+        *bus_settings.options("", "The broker to publish faults at: mqtt[s]://host[:port]."),
+        cfg.StrOpt("topic", default="reachthru/1/faults"),
+    ],
 }
 
 
@@ -64,6 +68,14 @@ class WebhookSettings(Struct, frozen=True, kw_only=True):
     cert_file: str | None = None
     key_file: str | None = None
     secret: SecretFile | None = None
+
+
+class MqttSettings(Struct, frozen=True, kw_only=True):
+    """Faults are published on `topic`/<instance's uuid or host's name>."""
+
+    url: str
+    door: BusDoor
+    topic: str
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -86,6 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     lost_after_s: float
     sinks: tuple[str, ...]
     webhook: WebhookSettings
+    mqtt: MqttSettings
 
 
 def load(path: Path) -> Settings:
@@ -121,6 +134,7 @@ def load(path: Path) -> Settings:
         lost_after_s=conf.hosts.lost_after_s or math.inf,
         sinks=sinks,
         webhook=webhook,
+        mqtt=_mqtt(path, conf.sink_mqtt, wanted="mqtt" in sinks),
     )
 
 
@@ -140,6 +154,28 @@ def _webhook(path: Path, section: Any) -> WebhookSettings:
         client_tls(settings.ca_file, settings.cert_file, settings.key_file)
     except (SecretFileError, CertificateError) as error:
         raise SettingsError(f"{path}: [sink_webhook] {error}") from error
+    return settings
+
+
+def _mqtt(path: Path, section: Any, *, wanted: bool) -> MqttSettings:
+    settings = MqttSettings(
+        url=section.url, door=bus_settings.door(section), topic=section.topic.strip("/")
+    )
+    if not wanted:
+        return settings
+    if urlsplit(settings.url).scheme not in ("mqtt", "mqtts"):
+        raise SettingsError(
+            f"{path}: [sink_mqtt] url = {shown_url(settings.url)}: must be mqtt[s]://host[:port], "
+            "since [sinks] enabled has mqtt"
+        )
+    if not settings.topic or set(settings.topic) & set("+#\0"):
+        raise SettingsError(
+            f"{path}: [sink_mqtt] topic = {settings.topic}: must be a name without '+' and '#'"
+        )
+    try:
+        controller_bus(settings.url, name="", door=settings.door)
+    except (BusUrlError, DoorError) as error:
+        raise SettingsError(f"{path}: [sink_mqtt] {error}") from error
     return settings
 
 

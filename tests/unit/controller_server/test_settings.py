@@ -78,6 +78,15 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ("[sinks]\nenabled =", ["[sinks] enabled", "log, webhook"]),
         ("[sinks]\nenabled = webhook", ["[sink_webhook] url", "http"]),
         ("[sinks]\nenabled = webhook\n[sink_webhook]\nurl = ftp://x", ["ftp://x", "http"]),
+        ("[sinks]\nenabled = mqtt", ["[sink_mqtt] url", "mqtt[s]://host[:port]"]),
+        (
+            "[sinks]\nenabled = mqtt\n[sink_mqtt]\nurl = mqtt://b\ntopic = a/#",
+            ["[sink_mqtt] topic", "a/#"],
+        ),
+        (
+            "[sinks]\nenabled = mqtt\n[sink_mqtt]\nurl = mqtts://b\nca_file = /nowhere",
+            ["[sink_mqtt] ca_file = /nowhere"],
+        ),
         ("[sink_webhook]\ntimeout = soon", ["[sink_webhook] timeout", "soon"]),
         ("[sink_webhook]\ntimeout = 0", ["[sink_webhook] timeout"]),
         ("[api]\nlisten = 8780", ["[api] listen", "8780", "ADDRESS:PORT"]),
@@ -114,5 +123,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, words):
 
 async def test_every_sink_that_may_be_named_exists(tmp_path):
     names = ",".join(settings.SINKS)
-    loaded = load(tmp_path, f"[sinks]\nenabled = {names}\n[sink_webhook]\nurl = http://x/")
+    urls = "[sink_webhook]\nurl = http://x/\n[sink_mqtt]\nurl = mqtt://x"
+    loaded = load(tmp_path, f"[sinks]\nenabled = {names}\n{urls}")
     assert [sink.name for sink in enabled_sinks(loaded)] == list(settings.SINKS)

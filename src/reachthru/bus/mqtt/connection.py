@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import aiomqtt
+from msgspec import Struct
 from paho.mqtt.reasoncodes import ReasonCode
 
 from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError
@@ -16,7 +17,7 @@ from reachthru.bus.doors import BusDoor, DoorError
 from reachthru.bus.inbox import PAYLOAD_LIMIT_BYTES
 from reachthru.bus.mqtt import reasons
 from reachthru.bus.mqtt.client import V5, V311, Address, Client, Terms, VersionRefusedError
-from reachthru.protocol.agent_bus import BusMessage, encode
+from reachthru.protocol.agent_bus import encode
 
 CONFIRM_TIMEOUT_S = 3.0
 BACKOFF_MIN_S = 0.2
@@ -73,7 +74,7 @@ class Connection:
         with contextlib.suppress(asyncio.CancelledError):
             await self._keeper
 
-    async def publish(self, topic: str, message: BusMessage) -> None:
+    async def publish(self, topic: str, message: Struct) -> None:
         """Returns when the broker has it.
 
         Raises `BusUnavailableError` after a few seconds, `BusRefusedError`.
@@ -102,7 +103,7 @@ class Connection:
         if self._held.pop(topic, None):
             _log.warning("%s: %s: the broker takes our messages again", self._address, topic)
 
-    def offer(self, topic: str, message: BusMessage) -> bool:
+    def offer(self, topic: str, message: Struct) -> bool:
         client = self._client
         if client is None:
             return False

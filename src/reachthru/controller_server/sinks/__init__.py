@@ -5,6 +5,7 @@ from collections.abc import Callable
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks.base import Sink
 from reachthru.controller_server.sinks.log import LogSink
+from reachthru.controller_server.sinks.mqtt import MqttSink
 from reachthru.controller_server.sinks.webhook import WebhookSink
 
 
@@ -13,5 +14,6 @@ def enabled_sinks(settings: Settings) -> list[Sink]:
     makers: dict[str, Callable[[Settings], Sink]] = {
         LogSink.name: lambda _settings: LogSink(),
         WebhookSink.name: lambda settings: WebhookSink(settings.webhook),
+        MqttSink.name: lambda settings: MqttSink(settings.mqtt),
     }
     return [makers[name](settings) for name in settings.sinks]

@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -36,7 +37,9 @@ class PostgresqlServer:
         self.folder = Path(tempfile.mkdtemp(prefix="reachthru-pg-", dir="/tmp"))
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self._owner = {"user": USER, "group": USER, "extra_groups": []} if os.getuid() == 0 else {}
+        self._owner: dict[str, Any] = (
+            {"user": USER, "group": USER, "extra_groups": []} if os.getuid() == 0 else {}
+        )
         if self._owner:
             account = pwd.getpwnam(USER)
             os.chown(self.folder, account.pw_uid, account.pw_gid)

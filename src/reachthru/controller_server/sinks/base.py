@@ -16,6 +16,10 @@ class RefusedError(Exception):
     """The sink will not take this change, however often it is asked."""
 
 
+class NotNowError(Exception):
+    """The sink answered, and did not take the change; it may later."""
+
+
 class Sink(ABC):
     """Use as `async with sink:`."""
 

@@ -8,19 +8,18 @@ With a secret, each POST is signed, so that who receives it can tell whose it is
 
 import hashlib
 import hmac
-import ssl
 import time
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Self
 
-import httpx
+import aiohttp
 import msgspec
 
 from reachthru import __version__
 from reachthru.certificates import client_tls
 from reachthru.controller_server.model import Fault
 from reachthru.controller_server.settings import WebhookSettings
-from reachthru.controller_server.sinks.base import RefusedError, Sink
+from reachthru.controller_server.sinks.base import NotNowError, RefusedError, Sink
 from reachthru.secret_files import origin
 
 # 4xx that ask for patience, not for another request (RFC 9110, 6585, 8470).
@@ -36,10 +35,18 @@ class WebhookSink(Sink):
         self._url = settings.url
         self._shown = origin(settings.url)
         self._secret = settings.secret
-        trust = client_tls(settings.ca_file, settings.cert_file, settings.key_file)
-        # One client, with one connection, for each that may be on its way: a pool looks at
-        # all of its connections for every request, which doubles what a request costs.
-        self._idle = [self._client(trust) for _ in range(self.concurrency)]
+        self._tls = client_tls(settings.ca_file, settings.cert_file, settings.key_file)
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(self.timeout_s),
+            headers={
+                "Content-Type": "application/json",
+                "User-Agent": f"reachthru-controller/{__version__}",
+            },
+        )
+        return self
 
     async def __aexit__(
         self,
@@ -47,36 +54,24 @@ class WebhookSink(Sink):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for client in self._idle:
-            await client.aclose()
+        await self._session.close()
 
     async def deliver(self, fault: Fault) -> None:
         body = msgspec.json.encode(fault)
         headers = {"Idempotency-Key": f"{fault.id}/{fault.status}"}
         if self._secret is not None:
             headers |= signature(self._secret.lines()[0], int(time.time()), body)
-        client = self._idle.pop()
-        try:
-            answer = await client.post(self._url, content=body, headers=headers)
-        finally:
-            self._idle.append(client)
-        if answer.is_success:
+        # A redirect is a no: nobody may lead faults elsewhere.
+        async with self._session.post(
+            self._url, data=body, headers=headers, allow_redirects=False
+        ) as answer:
+            status, reason = answer.status, answer.reason
+        if 200 <= status < 300:
             return
-        said = f"{self._shown} answered {answer.status_code} {answer.reason_phrase}"
-        if answer.is_client_error and answer.status_code not in _PATIENCE:
+        said = f"{self._shown} answered {status} {reason}"
+        if 400 <= status < 500 and status not in _PATIENCE:
             raise RefusedError(said)
-        raise httpx.HTTPStatusError(said, request=answer.request, response=answer)
-
-    def _client(self, trust: ssl.SSLContext) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            verify=trust,
-            timeout=self.timeout_s,
-            limits=httpx.Limits(max_connections=1, keepalive_expiry=60),
-            headers={
-                "Content-Type": "application/json",
-                "User-Agent": f"reachthru-controller/{__version__}",
-            },
-        )
+        raise NotNowError(said)
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -5,10 +5,24 @@ of it. `load` refuses it in one line that names file, section, key, value and wh
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+import logging
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from oslo_config import cfg, iniparser, types
+
+from reachthru.secret_files import (
+    SecretFileError,
+    has_password,
+    read_secret,
+    shown_url,
+    with_password,
+)
+
+_PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]+@")
+_log = logging.getLogger(__name__)
 
 
 class SettingsError(Exception):
@@ -38,7 +52,8 @@ def load(
     """The settings in `path`, checked. Raises `SettingsError`.
 
     `options` are oslo.config options by section. The keys of `foreign_sections` belong to a
-    library (keystoneauth, oslo.messaging) that checks them itself.
+    library (keystoneauth, oslo.messaging) that checks them itself. Of a key that is unknown the
+    value is never shown: it may be a secret whose name is misspelt.
     """
     try:
         text = path.read_text()
@@ -49,6 +64,7 @@ def load(
     for section, section_options in options.items():
         conf.register_opts(list(section_options), group=None if section == "DEFAULT" else section)
     written = _refuse_unknown(path, text, options, foreign_sections)
+    _warn_of_open_secrets(path, written, options)
     try:
         conf(args=[], default_config_files=[str(path)], default_config_dirs=[])
         for section, section_options in options.items():
@@ -58,6 +74,54 @@ def load(
     except cfg.ConfigFileParseError as error:
         raise SettingsError(f"{path}: {' '.join(str(error).split())}") from error
     return conf
+
+
+def secret(path: Path, section: str, option: str, file: str) -> str:
+    """The secret in `file`, which settings name as `option`. Raises `SettingsError`."""
+    try:
+        return read_secret(Path(file))
+    except SecretFileError as error:
+        raise SettingsError(f"{path}: [{section}] {option}: {error}") from error
+
+
+def url_with_secret(path: Path, section: str, option: str, url: str, file: str) -> str:
+    """`url` with the password that `file` holds; as it is, where no file is named.
+
+    `option` is what settings call the file. Raises `SettingsError`.
+    """
+    if not file:
+        return url
+    if has_password(url):
+        raise SettingsError(
+            f"{path}: [{section}] {option}: the URL {shown_url(url)} has a password already"
+        )
+    return with_password(url, secret(path, section, option, file))
+
+
+def _warn_of_open_secrets(
+    path: Path,
+    written: Mapping[tuple[str, str], str],
+    options: Mapping[str, Sequence[cfg.Opt]],
+) -> None:
+    """Settings that hold secrets are the operator's and the daemon's alone."""
+    secret_keys = {
+        (section, option.dest)
+        for section, section_options in options.items()
+        for option in _with_secrets(section_options)
+    }
+    held = [
+        f"[{section}] {key}"
+        for (section, key), value in written.items()
+        if value and ((section, key) in secret_keys or _PASSWORD_IN_URL.search(value))
+    ]
+    if held and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        _log.warning(
+            "%s: holds secrets (%s), and is open to every user; chmod 640 it", path, ", ".join(held)
+        )
+
+
+def _with_secrets(options: Iterable[cfg.Opt]) -> Iterable[cfg.Opt]:
+    return (option for option in options if option.secret and "url" not in option.dest)
 
 
 def _read(
@@ -71,6 +135,8 @@ def _read(
         group[option.dest]
     except (cfg.ConfigFileValueError, ValueError) as error:
         value = written.get((section, option.dest), option.default)
+        if option.secret:
+            value = "***"
         raise SettingsError(
             f"{path}: [{section}] {option.name} = {value}: allowed: {_allowed(option)}"
         ) from error
@@ -104,16 +170,17 @@ def _refuse_unknown(
     try:
         keys.parse(text.splitlines())
     except iniparser.ParseError as error:
-        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from error
-    for section, key, value in keys.found:
+        # Not `error` itself: it shows the line, which may be a secret.
+        raise SettingsError(f"{path}: line {error.lineno}: {error.msg}") from None
+    for section, key, _value in keys.found:
         if section in foreign_sections:
             continue
         if section not in options:
             allowed = ", ".join(f"[{name}]" for name in options)
-            raise SettingsError(f"{path}: [{section}] {key} = {value}: no such section; {allowed}")
+            raise SettingsError(f"{path}: [{section}] {key}: no such section; {allowed}")
         names = [option.name for option in options[section]]
         if key.replace("-", "_") not in {name.replace("-", "_") for name in names}:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
-            raise SettingsError(f"{path}: [{section}] {key} = {value}: no such key; {hint}")
+            raise SettingsError(f"{path}: [{section}] {key}: no such key; {hint}")
     return {(section, key.replace("-", "_")): value for section, key, value in keys.found}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import jsonschema
+from referencing import Registry
 
 from reachthru import schemas
 from reachthru.protocol.lines import LINE_LIMIT_BYTES
@@ -104,7 +105,9 @@ def check_line(line: bytes) -> list[str]:
         return _check_envelope(message)
     if "msg_type" in message:
         return _check_heartbeat(message)
-    return [*_check(f"agent_bus.{message.get('type')}", message), *_check_text(message)]
+    word = message.get("type")
+    between = "controller_bus" if word == "news" else "agent_bus"
+    return [*_check(f"{between}.{word}", message), *_check_text(message)]
 
 
 def _check_envelope(message: dict[str, Any]) -> list[str]:
@@ -181,7 +184,12 @@ def _check(schema: str, message: dict[str, Any]) -> list[str]:
 
 @cache
 def _validator(schema: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(schemas.load(schema))
+    return jsonschema.Draft202012Validator(schemas.load(schema), registry=_registry())
+
+
+@cache
+def _registry() -> "Registry[Any]":
+    return Registry().with_contents(schemas.by_id().items())
 
 
 def _explain(error: jsonschema.ValidationError) -> str:

@@ -1,4 +1,8 @@
-"""Carriers to hold to the contract, each with a way to cut it off."""
+"""Carriers to hold to the contract, each with a way to cut it off.
+
+Another carrier joins by a subclass of `Carrier`, and its name in `CARRIERS` (and in `REMOTE`, if it
+has a broker that can freeze); `open_carrier` makes one for a test.
+"""
 
 import asyncio
 import contextlib
@@ -6,24 +10,33 @@ import socket
 import struct
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
 
-from reachthru.bus import memory
+from reachthru.bus import ControllerBus, controller_bus, memory
 from reachthru.controller_server.embedded_broker import EmbeddedBroker
 
 MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
+SHARING = ["memory", "mosquitto"]  # several controllers share the agents' work
+REMOTE = ["embedded", "mosquitto"]  # with a broker that a network leads to
+CARRIERS = ["memory", *REMOTE]
+
+Kill = Callable[[], Coroutine[None, None, None]]
 
 
 class Carrier(ABC):
-    """A broker that a test can cut off, heal, and speak to in bad grammar."""
+    """A broker that a test can cut off, heal, and speak to in bad grammar.
+
+    A test has it for itself: no message of another test may arrive.
+    """
 
     url: str
 
     @abstractmethod
-    async def cut(self) -> None: ...
+    async def cut(self) -> None:
+        """Every connection through `url` breaks, and new ones are refused, until `heal`."""
 
     @abstractmethod
     async def heal(self) -> None: ...
@@ -34,7 +47,26 @@ class Carrier(ABC):
 
     @abstractmethod
     async def publish_up(self, host: str, payload: bytes) -> None:
-        """As if the agent of `host` had sent `payload`."""
+        """As if the agent of `host` had sent `payload` as work."""
+
+    @abstractmethod
+    async def publish_news(self, host: str, payload: bytes) -> None:
+        """As if the agent of `host` had sent `payload` as news."""
+
+    @abstractmethod
+    async def mortal_controller(self, name: str) -> tuple[ControllerBus, Kill]:
+        """A controller, not entered yet, and what kills it: the others stay connected."""
+
+
+class RemoteCarrier(Carrier):
+    """One whose broker can stop answering."""
+
+    @abstractmethod
+    async def freeze(self) -> None:
+        """Connections stay, new ones are accepted, and nothing moves, until `thaw`."""
+
+    @abstractmethod
+    async def thaw(self) -> None: ...
 
 
 class MemoryCarrier(Carrier):
@@ -54,6 +86,15 @@ class MemoryCarrier(Carrier):
 
     async def publish_up(self, host: str, payload: bytes) -> None:
         self._broker.publish_up(host, payload)
+
+    async def publish_news(self, host: str, payload: bytes) -> None:
+        self._broker.publish_news(host, payload)
+
+    async def mortal_controller(self, name: str) -> tuple[ControllerBus, Kill]:
+        async def kill() -> None:
+            self._broker.kill_controller(name)
+
+        return controller_bus(self.url, name), kill
 
 
 class Proxy:
@@ -99,15 +140,17 @@ class Proxy:
         writer.transport.abort()
 
 
-class MqttCarrier(Carrier):
+class MqttCarrier(RemoteCarrier):
     """A broker behind a proxy. Agents and controllers come through the proxy."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, stack: contextlib.AsyncExitStack) -> None:
         self._broker_port = port
+        self._stack = stack
         self.proxy = Proxy(port)
 
     async def open(self) -> None:
         await self.proxy.open()
+        self._stack.push_async_callback(self.proxy.drop)
         self.url = f"mqtt://127.0.0.1:{self.proxy.port}"
 
     @property
@@ -123,12 +166,30 @@ class MqttCarrier(Carrier):
     async def vanish(self, host: str) -> None:
         await self.proxy.drop()
 
+    async def freeze(self) -> None:
+        self.proxy.frozen = True
+
+    async def thaw(self) -> None:
+        self.proxy.frozen = False
+
+    async def mortal_controller(self, name: str) -> tuple[ControllerBus, Kill]:
+        proxy = Proxy(self._broker_port)
+        await proxy.open()
+        self._stack.push_async_callback(proxy.drop)
+        return controller_bus(f"mqtt://127.0.0.1:{proxy.port}", name), proxy.drop
+
     async def publish_up(self, host: str, payload: bytes) -> None:
+        await self._publish(f"reachthru/1/agent/{host}/up", payload)
+
+    async def publish_news(self, host: str, payload: bytes) -> None:
+        await self._publish(f"reachthru/1/agent/{host}/news", payload)
+
+    async def _publish(self, topic: str, payload: bytes) -> None:
         """By hand: MQTT 3.1.1, CONNECT and a PUBLISH of QoS 0."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
         writer.write(_packet(0x10, _text("MQTT") + b"\x04\x02\x00\x3c" + _text(uuid.uuid4().hex)))
         await reader.readexactly(4)
-        writer.write(_packet(0x30, _text(f"reachthru/1/agent/{host}/up") + payload))
+        writer.write(_packet(0x30, _text(topic) + payload))
         writer.write(_packet(0xE0, b""))
         await writer.drain()
         writer.close()
@@ -179,28 +240,35 @@ async def _mosquitto(folder: Path) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def _mqtt(kind: str, folder: Path) -> AsyncIterator[MqttCarrier]:
+async def open_carrier(kind: str, folder: Path) -> AsyncIterator[Carrier]:
     async with contextlib.AsyncExitStack() as stack:
-        if kind == "embedded":
-            port = (await stack.enter_async_context(EmbeddedBroker(0))).port
-        else:
-            port = await stack.enter_async_context(_mosquitto(folder))
-        carrier = MqttCarrier(port)
+        match kind:
+            case "memory":
+                yield MemoryCarrier()
+                return
+            case "embedded":
+                port = (await stack.enter_async_context(EmbeddedBroker(0))).port
+            case "mosquitto":
+                port = await stack.enter_async_context(_mosquitto(folder))
+        carrier = MqttCarrier(port, stack)
         await carrier.open()
-        stack.push_async_callback(carrier.proxy.drop)
         yield carrier
 
 
-@pytest.fixture(params=["embedded", "mosquitto"])
-async def mqtt_carrier(request, tmp_path) -> AsyncIterator[MqttCarrier]:
-    async with _mqtt(request.param, tmp_path) as carrier:
-        yield carrier
-
-
-@pytest.fixture(params=["memory", "embedded", "mosquitto"])
+@pytest.fixture(params=CARRIERS)
 async def carrier(request, tmp_path) -> AsyncIterator[Carrier]:
-    if request.param == "memory":
-        yield MemoryCarrier()
-        return
-    async with _mqtt(request.param, tmp_path) as carrier:
+    async with open_carrier(request.param, tmp_path) as carrier:
+        yield carrier
+
+
+@pytest.fixture(params=SHARING)
+async def sharing_carrier(request, tmp_path) -> AsyncIterator[Carrier]:
+    async with open_carrier(request.param, tmp_path) as carrier:
+        yield carrier
+
+
+@pytest.fixture(params=REMOTE)
+async def remote_carrier(request, tmp_path) -> AsyncIterator[RemoteCarrier]:
+    async with open_carrier(request.param, tmp_path) as carrier:
+        assert isinstance(carrier, RemoteCarrier)
         yield carrier

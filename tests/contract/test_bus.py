@@ -18,6 +18,7 @@ from reachthru.protocol.agent_bus import (
     ReportRequest,
     encode,
 )
+from reachthru.protocol.controller_bus import ControllerNews
 
 DEADLINE_S = 20
 
@@ -68,6 +69,23 @@ async def joined(*ends):
         yield
 
 
+@contextlib.asynccontextmanager
+async def gathering(*ends):
+    """A list an end, of what it has heard until now."""
+    heard = [[] for _ in ends]
+
+    async def gather(end, messages):
+        async for message in end.messages():
+            messages.append(message)
+
+    tasks = [asyncio.create_task(gather(*pair)) for pair in zip(ends, heard, strict=True)]
+    try:
+        yield heard
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 async def take(end, count):
     """The next `count` messages."""
     taken = []
@@ -86,7 +104,7 @@ async def test_an_agents_message_arrives_with_its_host(carrier):
         assert await take(controller, 1) == [("compute-0", report())]
 
 
-async def test_every_controller_hears_every_agent(carrier):
+async def test_every_controller_hears_the_news_of_every_agent(carrier):
     agents = [agent_bus(carrier.url, host) for host in ("compute-0", "compute-1")]
     controllers = [controller_bus(carrier.url, name) for name in ("a", "b")]
     async with joined(*agents, *controllers):
@@ -95,6 +113,72 @@ async def test_every_controller_hears_every_agent(carrier):
         for controller in controllers:
             heard = {host for host, _message in await take(controller, 2)}
             assert heard == {"compute-0", "compute-1"}
+
+
+async def test_work_goes_to_exactly_one_controller_and_to_each_its_share(sharing_carrier):
+    agent = agent_bus(sharing_carrier.url, "compute-0")
+    controllers = [controller_bus(sharing_carrier.url, name) for name in ("a", "b", "c")]
+    async with joined(agent, *controllers), gathering(*controllers) as heard:
+        for seq in range(300):
+            await agent.send(fault(seq))
+        await until(lambda: sum(map(len, heard)) >= 300)
+        await asyncio.sleep(0.1)  # time for what must not come
+    seqs = [[message.seq for _host, message in one] for one in heard]
+    assert sorted(seq for share in seqs for seq in share) == list(range(300))
+    assert all(len(share) > 50 for share in seqs)
+    assert all(share == sorted(share) for share in seqs)
+
+
+async def test_what_a_killed_controller_would_have_got_goes_to_the_others(sharing_carrier):
+    agent = agent_bus(sharing_carrier.url, "compute-0")
+    survivor = controller_bus(sharing_carrier.url, "survivor")
+    victim, kill = await sharing_carrier.mortal_controller("victim")
+    async with joined(agent, survivor, victim), gathering(survivor, victim) as heard:
+        await agent.send(fault(0))
+        await agent.send(fault(1))
+        await until(lambda: sum(map(len, heard)) == 2)
+        assert all(heard)
+        await kill()
+        for turn in range(100):  # as an agent repeats what nobody acknowledged
+            await agent.send(fault(100 + turn))
+            if len(heard[0]) >= 50:
+                break
+            await asyncio.sleep(0.01)
+        survivors = {message.seq for _host, message in heard[0]}
+    assert len(survivors) >= 50
+    assert len(heard[1]) <= 1 + 50  # nothing but what was on its way
+
+
+async def test_a_controllers_news_come_to_the_other_controllers_only(carrier):
+    agent = agent_bus(carrier.url, "compute-0")
+    a, b, c = controllers = [controller_bus(carrier.url, name) for name in ("a", "b", "c")]
+    news = ControllerNews(controller="a", changes=[fault(1), fault(2)])
+    async with joined(agent, *controllers):
+        assert a.tell_controllers(news)
+        assert await take(b, 1) == [("a", news)]
+        assert await take(c, 1) == [("a", news)]
+        await agent.send(report())
+        assert await take(a, 1) == [("compute-0", report())]
+        assert not a.refused
+
+
+async def test_news_without_a_broker_is_refused(carrier):
+    controller = controller_bus(carrier.url, "a")
+    async with joined(controller):
+        await carrier.cut()
+        await until(lambda: not controller.connected)
+        assert not controller.tell_controllers(ControllerNews(controller="a", changes=[]))
+        await carrier.heal()
+
+
+async def test_work_that_comes_as_news_is_refused(carrier):
+    agent, controller = agent_bus(carrier.url, "compute-0"), controller_bus(carrier.url, "a")
+    async with joined(agent, controller):
+        await carrier.publish_news("compute-0", encode(fault()))
+        await carrier.publish_news("compute-0", encode(broadcast(1)))
+        await until(lambda: controller.refused == {"garbled": 2})
+        await agent.send(report())
+        assert await take(controller, 1) == [("compute-0", report())]
 
 
 async def test_a_word_to_one_agent_is_for_that_agent_only(carrier):
@@ -145,7 +229,7 @@ async def test_an_agent_that_leaves_says_goodbye(carrier):
             pass
         goodbye = ("compute-0", AgentOffline(host="compute-0", clean=True))
         assert await take(controller, 1) == [goodbye]
-        await carrier.publish_up("compute-1", encode(report("compute-1")))
+        await carrier.publish_news("compute-1", encode(report("compute-1")))
         # What comes next is not the last will.
         assert await take(controller, 1) == [("compute-1", report("compute-1"))]
 
@@ -164,12 +248,12 @@ async def test_whoever_claims_another_host_is_refused(carrier, caplog):
     async with joined(agent, controller):
         for _ in range(3):
             await carrier.publish_up("compute-0", encode(fault(1, host="compute-9")))
-            await carrier.publish_up("compute-0", encode(report("compute-9")))
+            await carrier.publish_news("compute-0", encode(report("compute-9")))
         await agent.send(report())
         assert await take(controller, 1) == [("compute-0", report())]
         assert controller.refused == {"wrong_host": 6}
     complaints = [line for line in caplog.messages if "compute-9" in line]
-    assert len(complaints) == 1
+    assert len(complaints) == 2  # one a topic
 
 
 @pytest.mark.parametrize(
@@ -226,41 +310,41 @@ async def test_messages_end_when_the_bus_is_left(carrier):
         await asyncio.gather(*reading)
 
 
-async def test_a_broker_that_falls_silent_fails_senders_within_seconds(mqtt_carrier):
-    agent = agent_bus(mqtt_carrier.url, "compute-0")
+async def test_a_broker_that_falls_silent_fails_senders_within_seconds(remote_carrier):
+    agent = agent_bus(remote_carrier.url, "compute-0")
     async with joined(agent):
-        mqtt_carrier.proxy.frozen = True
+        await remote_carrier.freeze()
         started = time.monotonic()
         outcomes = await asyncio.gather(
             *(agent.send(fault(seq)) for seq in range(300)), return_exceptions=True
         )
         assert time.monotonic() - started < 5
         assert all(isinstance(outcome, BusUnavailableError) for outcome in outcomes)
-        mqtt_carrier.proxy.frozen = False
+        await remote_carrier.thaw()
         await until(lambda: agent.connected)
 
 
-async def test_what_a_silent_broker_is_offered_is_bounded(mqtt_carrier):
-    agent = agent_bus(mqtt_carrier.url, "compute-0")
+async def test_what_a_silent_broker_is_offered_is_bounded(remote_carrier):
+    agent = agent_bus(remote_carrier.url, "compute-0")
     async with joined(agent):
-        mqtt_carrier.proxy.frozen = True
+        await remote_carrier.freeze()
         taken = 0
         while agent.offer(broadcast(taken)):
             taken += 1
             assert taken < 50_000
-        mqtt_carrier.proxy.frozen = False
+        await remote_carrier.thaw()
 
 
-async def test_a_lost_broker_is_said_once_and_its_return_once(mqtt_carrier, caplog):
+async def test_a_lost_broker_is_said_once_and_its_return_once(remote_carrier, caplog):
     caplog.set_level(logging.INFO, "reachthru.bus")
-    agent = agent_bus(mqtt_carrier.url, "compute-0")
+    agent = agent_bus(remote_carrier.url, "compute-0")
     async with joined(agent):
-        await mqtt_carrier.cut()
+        await remote_carrier.cut()
         await until(lambda: not agent.connected)
         await asyncio.sleep(1)  # several tries in vain
-        await mqtt_carrier.heal()
+        await remote_carrier.heal()
         await until(lambda: agent.connected)
-    said = [line for line in caplog.messages if mqtt_carrier.url in line]
+    said = [line for line in caplog.messages if remote_carrier.url in line]
     assert len([line for line in said if "no broker" in line]) == 1
     assert len([line for line in said if "is back" in line]) == 1
     assert len(said) == 3  # and the first connection

@@ -61,6 +61,11 @@ def test_a_good_transcript_has_no_problem() -> None:
         ({**INIT, "name": "n" * 65}, "name: "),
         ({key: INIT[key] for key in INIT if key != "name"}, "'name' is a required property"),
         ({"type": "fault"}, "'v' is a required property"),
+        ({"type": "news", "v": 1, "controller": "a"}, "'changes' is a required property"),
+        (
+            {"type": "news", "v": 1, "controller": "a", "changes": [{"type": "fault"}]},
+            "changes.0: 'v' is a required property",
+        ),
         ({"hello": 1}, "type: agent_bus has no message 'None'"),
         ({**INIT, "extra": "e" * 1000}, "bytes; field guests take 1056"),
     ],

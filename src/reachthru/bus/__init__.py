@@ -1,37 +1,52 @@
 """Carriage between host agents and controllers: one base, one file a carrier."""
 
+import importlib.util
 from urllib.parse import urlsplit
 
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
+from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError, ControllerBus
+from reachthru.bus.doors import BusDoor, DoorError
 
 __all__ = [
     "AgentBus",
+    "BusDoor",
+    "BusRefusedError",
     "BusUnavailableError",
     "BusUrlError",
     "ControllerBus",
+    "DoorError",
     "agent_bus",
     "controller_bus",
 ]
 
 
+OPEN = BusDoor()
+
+
 class BusUrlError(ValueError):
     """A `[bus] url` that names no carrier; `str(error)` says what is allowed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, why: str | None = None) -> None:
         scheme, slashes, rest = url.partition("://")
         shown = f"{scheme}{slashes}{rest.rpartition('@')[2]}"  # without a password
-        super().__init__(
-            f"{shown!r}: a bus is mqtt://host[:port], mqtts://host[:port] or memory://name"
-        )
+        allowed = "a bus is mqtt[s]://host[:port], rabbit[s]://host[:port][/vhost] or memory://name"
+        super().__init__(f"{shown!r}: {why or allowed}")
 
 
-def agent_bus(url: str, host: str) -> AgentBus:
-    """The carrier that `url` names, for the agent of compute node `host`."""
-    match urlsplit(url).scheme:
+def agent_bus(url: str, host: str, door: BusDoor = OPEN) -> AgentBus:
+    """The carrier that `url` names, for the agent of compute node `host`.
+
+    Raises `BusUrlError`, `DoorError`.
+    """
+    match _scheme(url):
         case "mqtt" | "mqtts":
             from reachthru.bus.mqtt import MqttAgentBus
 
-            return MqttAgentBus(url, host)
+            return MqttAgentBus(url, host, door)
+        case "rabbit" | "rabbits":
+            _need_oslo_messaging(url)
+            from reachthru.bus.oslo import OsloAgentBus
+
+            return OsloAgentBus(url, host, door)
         case "memory":
             from reachthru.bus.memory import MemoryAgentBus
 
@@ -39,15 +54,41 @@ def agent_bus(url: str, host: str) -> AgentBus:
     raise BusUrlError(url)
 
 
-def controller_bus(url: str, name: str) -> ControllerBus:
-    """The carrier that `url` names, for the controller called `name`."""
-    match urlsplit(url).scheme:
+def controller_bus(url: str, name: str, door: BusDoor = OPEN) -> ControllerBus:
+    """The carrier that `url` names, for the controller called `name`.
+
+    Raises `BusUrlError`, `DoorError`.
+    """
+    match _scheme(url):
         case "mqtt" | "mqtts":
             from reachthru.bus.mqtt import MqttControllerBus
 
-            return MqttControllerBus(url, name)
+            return MqttControllerBus(url, name, door)
+        case "rabbit" | "rabbits":
+            _need_oslo_messaging(url)
+            from reachthru.bus.oslo import OsloControllerBus
+
+            return OsloControllerBus(url, name, door)
         case "memory":
             from reachthru.bus.memory import MemoryControllerBus
 
             return MemoryControllerBus(url, name)
     raise BusUrlError(url)
+
+
+def _need_oslo_messaging(url: str) -> None:
+    if importlib.util.find_spec("oslo_messaging") is None:
+        raise BusUrlError(
+            url,
+            "needs Python packages that are not installed: pip install 'reachthru[openstack]'",
+        )
+
+
+def _scheme(url: str) -> str:
+    if "@" in urlsplit(url).netloc:
+        raise BusUrlError(
+            url,
+            "a url is logged, so it holds no user and no password: set username, and password_file"
+            " to a file that holds the password",
+        )
+    return urlsplit(url).scheme

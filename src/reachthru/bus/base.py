@@ -5,6 +5,9 @@ lost its broker and once when it is back. It promises that a message for which `
 reached the broker; what must not be lost is acknowledged end to end by the messages themselves
 (`FaultAck`), so a carrier may repeat a message and never needs to store one. What is worth nothing
 when it is late (server-group messages) is offered instead: it goes at once, or it is lost.
+
+Any number of controllers share a bus. What an agent says is either work, which exactly one of them
+gets, or news, which every one of them gets; a message's type decides.
 """
 
 from abc import ABC, abstractmethod
@@ -13,11 +16,32 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Self
 
-from reachthru.protocol.agent_bus import AgentMessage, ControllerMessage
+from reachthru.protocol.agent_bus import (
+    AgentMessage,
+    ControllerMessage,
+    FaultChange,
+    GroupBroadcast,
+    GroupQuery,
+)
+from reachthru.protocol.controller_bus import ControllerNews
+
+AgentWork = FaultChange | GroupBroadcast | GroupQuery
+
+
+def is_work(message: AgentMessage) -> bool:
+    """One controller is to get it; otherwise it is news, for every one."""
+    return isinstance(message, AgentWork)
 
 
 class BusUnavailableError(Exception):
     """There is no broker right now; try again when the carrier is connected."""
+
+
+class BusRefusedError(BusUnavailableError):
+    """The broker, or the carrier itself, will not carry this; it was said and counted.
+
+    Trying again is harmless: the broker is asked again only once in a while.
+    """
 
 
 class _Bus(ABC):
@@ -64,7 +88,9 @@ class AgentBus(_Bus):
 
 
 class ControllerBus(_Bus):
-    """One controller's end."""
+    """One controller's end. `name` tells it from the others."""
+
+    name: str
 
     @abstractmethod
     async def send(self, host: str, message: ControllerMessage) -> None:
@@ -79,8 +105,14 @@ class ControllerBus(_Bus):
         """To every agent that is connected. Raises `BusUnavailableError`."""
 
     @abstractmethod
-    def messages(self) -> AsyncIterator[tuple[str, AgentMessage]]:
-        """(host, message) from every agent, across reconnections; ends at `__aexit__`.
+    def tell_controllers(self, message: ControllerNews) -> bool:
+        """To every other controller, as `offer` does. `message.controller` must be `name`."""
 
-        `host` is who the carrier says it was, whatever the message claims.
+    @abstractmethod
+    def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
+        """(host, message) of agents, and (controller, news) of other controllers.
+
+        Agents' work is shared with the controllers that are connected to the same bus; news comes
+        to each. Goes on across reconnections; ends at `__aexit__`. `host` is who the carrier says
+        it was, whatever the message claims.
         """

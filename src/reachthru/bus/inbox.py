@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
+from reachthru.bus.base import is_work
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     GroupBroadcast,
     GroupQuery,
     decode_from_agent,
 )
+from reachthru.protocol.controller_bus import ControllerNews, decode_from_peer
 from reachthru.protocol.errors import GarbledError, PeerError
 
 # A full report of 4,000 instances is about 1 MiB.
@@ -44,6 +46,8 @@ class Inbox(Generic[Item]):
             if len(payload) > PAYLOAD_LIMIT_BYTES:
                 raise GarbledError(f"longer than {PAYLOAD_LIMIT_BYTES} bytes")
             item = decode(payload)
+        except OwnNewsError:
+            pass
         except PeerError as error:
             self._refuse(error.reason, source, payload, error)
         else:
@@ -84,10 +88,33 @@ class WrongHostError(PeerError):
     reason = "wrong_host"
 
 
+class OwnNewsError(PeerError):
+    """A controller's own news, which a carrier has brought back to it."""
+
+
 def decode_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
-    """The message of the agent of `host`. Raises `PeerError`."""
+    """What the agent of `host` sent as work. Raises `PeerError`.
+
+    News is taken too: agents of before there were several controllers send all of it here.
+    """
     message = decode_from_agent(payload)
     # Group messages claim no host of their own.
     if not isinstance(message, GroupBroadcast | GroupQuery) and message.host != host:
         raise WrongHostError(f"it claims to come from {message.host[:255]!r}")
     return host, message
+
+
+def decode_news_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
+    """What the agent of `host` told every controller. Raises `PeerError`."""
+    host, message = decode_from(host, payload)
+    if is_work(message):  # every controller would do it
+        raise GarbledError(f"{type(message).__name__} is work, and came as news")
+    return host, message
+
+
+def decode_news_for(name: str, payload: bytes) -> tuple[str, ControllerNews]:
+    """What another controller told the one called `name`. Raises `PeerError`."""
+    news = decode_from_peer(payload)
+    if news.controller == name:
+        raise OwnNewsError
+    return news.controller, news

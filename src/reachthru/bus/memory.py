@@ -7,13 +7,14 @@ as on a wire, so that only what can be carried arrives. All its users share one 
 
 import weakref
 from collections.abc import AsyncIterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from reachthru.bus import BusUrlError
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
-from reachthru.bus.inbox import Inbox, decode_from
+from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
+from reachthru.bus.inbox import Inbox, decode_from, decode_news_for, decode_news_from
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     AgentOffline,
@@ -21,6 +22,7 @@ from reachthru.protocol.agent_bus import (
     decode_from_controller,
     encode,
 )
+from reachthru.protocol.controller_bus import ControllerNews
 
 
 class MemoryBroker:
@@ -30,6 +32,7 @@ class MemoryBroker:
         self.up = True
         self.agents: list[MemoryAgentBus] = []
         self.controllers: list[MemoryControllerBus] = []
+        self._turn = 0
 
     def cut(self) -> None:
         """Every end loses its connection; controllers get the agents' wills when they return."""
@@ -42,15 +45,35 @@ class MemoryBroker:
         for controller in self.controllers:
             controller.on_connection(True)
         for agent in self.agents:
-            self.publish_up(agent.host, encode(AgentOffline(host=agent.host, clean=False)))
+            self.publish_news(agent.host, encode(AgentOffline(host=agent.host, clean=False)))
             agent.on_connection(True)
 
     def publish_up(self, host: str, payload: bytes) -> None:
-        """As `host`'s agent would; raises `BusUnavailableError` while it is cut."""
+        """Work, as `host`'s agent would; raises `BusUnavailableError` while it is cut.
+
+        Controllers take turns.
+        """
+        self._refuse_while_cut()
+        if not self.controllers:
+            return
+        self._turn += 1
+        controller = self.controllers[self._turn % len(self.controllers)]
+        controller.inbox.receive(f"memory:{host}/up", payload, partial(decode_from, host))
+
+    def publish_news(self, host: str, payload: bytes) -> None:
+        """News, as `host`'s agent would; raises `BusUnavailableError` while it is cut."""
         self._refuse_while_cut()
         for controller in self.controllers:
             controller.inbox.receive(
-                f"memory:{host}", payload, lambda body: decode_from(host, body)
+                f"memory:{host}/news", payload, partial(decode_news_from, host)
+            )
+
+    def publish_to_controllers(self, payload: bytes) -> None:
+        """As a controller would; raises `BusUnavailableError` while it is cut."""
+        self._refuse_while_cut()
+        for controller in self.controllers:
+            controller.inbox.receive(
+                "memory:controllers", payload, partial(decode_news_for, controller.name)
             )
 
     def publish_down(self, host: str | None, payload: bytes) -> None:
@@ -64,7 +87,11 @@ class MemoryBroker:
         """The agent of `host` vanishes without a word; its last will is published."""
         self.agents = [agent for agent in self.agents if agent.host != host]
         if self.up:
-            self.publish_up(host, encode(AgentOffline(host=host, clean=False)))
+            self.publish_news(host, encode(AgentOffline(host=host, clean=False)))
+
+    def kill_controller(self, name: str) -> None:
+        """The controller called `name` hears and says nothing more, and does not know why."""
+        self.controllers = [end for end in self.controllers if end.name != name]
 
     def _refuse_while_cut(self) -> None:
         if not self.up:
@@ -112,31 +139,37 @@ class MemoryAgentBus(AgentBus):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.connected:
+        was_connected = self.connected
+        if was_connected:
             await self.send(AgentOffline(host=self.host, clean=True))
-            self._broker.agents.remove(self)
+        self._broker.agents = [agent for agent in self._broker.agents if agent is not self]
+        if was_connected:
             self.on_connection(False)
         self.inbox.close()
 
     async def send(self, message: AgentMessage) -> None:
         if not self.connected:
             raise BusUnavailableError("memory: not connected")
-        self._broker.publish_up(self.host, encode(message))
+        self._publish(message)
 
     def offer(self, message: AgentMessage) -> bool:
         if not self.connected:
             return False
-        self._broker.publish_up(self.host, encode(message))
+        self._publish(message)
         return True
 
     def messages(self) -> AsyncIterator[ControllerMessage]:
         return self.inbox.items()
 
+    def _publish(self, message: AgentMessage) -> None:
+        publish = self._broker.publish_up if is_work(message) else self._broker.publish_news
+        publish(self.host, encode(message))
+
 
 class MemoryControllerBus(ControllerBus):
     def __init__(self, url: str, name: str) -> None:
         self.name = name
-        self.inbox: Inbox[tuple[str, AgentMessage]] = Inbox()
+        self.inbox: Inbox[tuple[str, AgentMessage | ControllerNews]] = Inbox()
         self.refused = self.inbox.refused
         self._broker = _broker_of(url)
 
@@ -157,12 +190,14 @@ class MemoryControllerBus(ControllerBus):
         traceback: TracebackType | None,
     ) -> None:
         was_connected = self.connected
-        self._broker.controllers.remove(self)
+        self._broker.controllers = [end for end in self._broker.controllers if end is not self]
         if was_connected:
             self.on_connection(False)
         self.inbox.close()
 
     async def send(self, host: str, message: ControllerMessage) -> None:
+        if not self.connected:
+            raise BusUnavailableError("memory: not connected")
         self._broker.publish_down(host, encode(message))
 
     def offer(self, host: str, message: ControllerMessage) -> bool:
@@ -172,7 +207,15 @@ class MemoryControllerBus(ControllerBus):
         return True
 
     async def send_to_all(self, message: ControllerMessage) -> None:
+        if not self.connected:
+            raise BusUnavailableError("memory: not connected")
         self._broker.publish_down(None, encode(message))
 
-    def messages(self) -> AsyncIterator[tuple[str, AgentMessage]]:
+    def tell_controllers(self, message: ControllerNews) -> bool:
+        if not self.connected:
+            return False
+        self._broker.publish_to_controllers(encode(message))
+        return True
+
+    def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
         return self.inbox.items()

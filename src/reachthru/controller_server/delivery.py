@@ -1,11 +1,12 @@
 """Telling one sink: in order for each instance, and nobody waits for somebody else's failure.
 
-Changes wait in lanes, one an instance. A lane has at most one change on its way; when that one
-fails the lane rests, longer each time, while the others go on. A sink that fails whatever it is
-told is probed with one change at a time, and once it says yes every lane goes on at once.
+The database decides who tells what (store/deliveries.py): a worker claims changes that are due,
+each the first of its lane, tells them, and writes down how it went; only then comes the lane's
+next one. So a crash repeats what was on its way, never anything older.
 
-What waits here is a window on the database, which holds the truth: whatever is pending there
-comes back after a restart.
+A change that fails rests in the database, longer each time, for whichever controller comes by when
+it is due. A sink that fails whatever it is told is probed with one change at a time, further and
+further apart; once it says yes everything goes on at once.
 """
 
 import asyncio
@@ -16,44 +17,33 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from reachthru.controller_server.model import iso, ms_since
+from reachthru.controller_server.model import iso, lane_of, ms_since
+from reachthru.controller_server.sink_health import SinkHealth, backoff_s
 from reachthru.controller_server.sinks.base import RefusedError, Sink
 from reachthru.controller_server.store.database import DatabaseError
-from reachthru.controller_server.store.ledger import Ledger, Outcome
-from reachthru.controller_server.store.queries import Pending, PendingFilter
+from reachthru.controller_server.store.deliveries import Outcome
+from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.store.queries import Pending
 from reachthru.controller_server.store.tables import DONE, FAILED, PENDING
 
-BACKOFF_MIN_S = 0.5
-BACKOFF_MAX_S = 30.0
-# When it said no to so many instances and yes to none, it is the sink that fails. Below the
-# concurrency of a sink, so that a few instances' failures never take all of its slots.
-FAILING_LANES_OF_A_SINK = 5
-WINDOW_LIMIT = 5_000  # changes in memory
-LANE_LIMIT = 100  # of them, of one instance
-PULL_LIMIT = 500  # changes in one query
+# A claim lasts for one attempt, and so long before it: what a dead controller held is told by
+# another one when that is over.
+CLAIM_MARGIN_S = 3.0
+POLL_S = 1.0  # for what other controllers left, or gave back
+AHEAD_MAX = 256  # changes claimed at once
 DATABASE_RETRY_S = 1.0
+GIVE_BACK_S = 1.0
 
 _chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
-def backoff_s(attempts: int, chance: float) -> float:
-    """How long to rest after so many failures; `chance` is 0 to 1 and takes off up to half."""
-    longest: float = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(attempts - 1, 16))
-    return longest * (1 - chance / 2)
-
-
-@dataclass(eq=False, slots=True)
-class _Lane:
-    """One instance's changes, oldest first; the first is on its way, resting, or next."""
-
-    name: str
-    changes: deque[Pending] = field(default_factory=deque)
-    last_id: int = 0  # of the youngest change that was ever here
-    spilled: bool = False  # the database has more than fits here
+class _Claimed(NamedTuple):
+    pending: Pending
+    start_before: float  # monotonic: later, the claim would end before the attempt does
 
 
 class DeliveryWorker:
@@ -66,168 +56,194 @@ class DeliveryWorker:
         self._sink = sink
         self._ledger = ledger
         self._on_outcome = on_outcome
-        self._lanes: dict[str, _Lane] = {}  # those that hold changes
-        self._ready: deque[_Lane] = deque()
-        self._resting: list[tuple[float, int, _Lane]] = []  # a heap by monotonic time
-        self._drained: deque[_Lane] = deque()  # empty, and the database has more
-        self._waiting = 0
-        self._last_pulled_id = 0
-        self._more = True  # there may be more in the database
-        self._failing: set[str] = set()  # lanes, since the last yes
-        self._wake = asyncio.Event()
+        self._claimer = ledger.claimer(sink.name, sink.timeout_s + CLAIM_MARGIN_S)
+        self._health = SinkHealth()
+        self._ready: deque[_Claimed] = deque()
         self._sending: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+        self._late: list[int] = []  # claimed, and not started in time
+        self._ahead = sink.concurrency * 2
+        self._look_at = 0.0  # monotonic: there may be something due in the database then
+        self._resting: list[float] = []  # a heap of such times: what failed here
+        self._left_alone_until = 0.0
+        self._wake = asyncio.Event()
 
     def wake(self) -> None:
         """There is something new in the database."""
-        self._more = True
+        self._look_at = 0.0
         self._wake.set()
 
     async def run(self) -> None:
         try:
             while True:
                 self._wake.clear()
-                await self._pull()
-                rest_s = self._send_what_is_due()
-                if self._drained or (self._more and self._waiting < WINDOW_LIMIT):
+                if not await self._turn():
+                    await asyncio.sleep(DATABASE_RETRY_S)
+                    continue
+                if self._wanted() or self._outcomes or self._late:
                     continue
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rest_s):
+                    async with asyncio.timeout(self._rest_s()):
                         await self._wake.wait()
         finally:
-            for sending in self._sending:
-                sending.cancel()
+            await asyncio.shield(self._stop())
 
-    async def _pull(self) -> None:
-        try:
-            # One after the other: what one of the two leaves to the other must not fall between.
-            if self._drained:
-                await self._refill(self._drained[0])
-                self._drained.popleft()
-            if self._more and self._waiting < WINDOW_LIMIT:
-                await self._pull_every_lane()
-        except DatabaseError as error:
-            _log.error("sink %s: %s; trying again", self._sink.name, error)
-            self._more = True
-            await asyncio.sleep(DATABASE_RETRY_S)
-
-    async def _pull_every_lane(self) -> None:
-        self._more = False
-        found = await self._ledger.pending(
-            PendingFilter(sink=self._sink.name, after_id=self._last_pulled_id, limit=PULL_LIMIT)
+    async def _turn(self) -> bool:
+        """Writes down what there is, claims what there is room for, and starts what may start."""
+        outcomes, self._outcomes = self._outcomes, []
+        late, self._late = self._late, []
+        wanted = self._wanted()
+        began = time.monotonic()
+        following, found, given_back = await asyncio.gather(
+            self._settle(outcomes),
+            self._claim(wanted),
+            self._give_back(late),
+            return_exceptions=True,
         )
-        self._more = self._more or len(found) == PULL_LIMIT
-        for pending in found:
-            self._last_pulled_id = pending.change_id
-            lane = self._lanes.get(pending.lane)
-            if lane is None:
-                lane = self._lanes[pending.lane] = _Lane(pending.lane)
-                self._ready.append(lane)
-            if len(lane.changes) >= LANE_LIMIT:
-                lane.spilled = True
-            if not lane.spilled and pending.change_id > lane.last_id:
-                self._put(lane, pending)
-
-    async def _refill(self, lane: _Lane) -> None:
-        found = await self._ledger.pending(
-            PendingFilter(
-                sink=self._sink.name, after_id=lane.last_id, limit=LANE_LIMIT, lane=lane.name
-            )
-        )
-        lane.spilled = len(found) == LANE_LIMIT
-        for pending in found:
-            self._put(lane, pending)
-        self._go_on(lane)
-
-    def _put(self, lane: _Lane, pending: Pending) -> None:
-        lane.changes.append(pending)
-        lane.last_id = pending.change_id
-        self._waiting += 1
-
-    def _go_on(self, lane: _Lane) -> None:
-        """Nothing of the lane is on its way: what is next?"""
-        if lane.changes:
-            self._ready.append(lane)
-        elif lane.spilled:
-            self._drained.append(lane)
+        if isinstance(following, BaseException):
+            self._outcomes = outcomes + self._outcomes
         else:
-            del self._lanes[lane.name]
+            self._hold(following, began)
+        if isinstance(found, BaseException):
+            self._look_at = 0.0
+        elif wanted:
+            self._hold(found, began)
+            self._look_again(in_haste=len(found) == wanted)
+        if isinstance(given_back, BaseException):
+            self._late = late + self._late
+        self._start()
+        for outcome in (following, found, given_back):
+            if isinstance(outcome, BaseException):
+                if not isinstance(outcome, DatabaseError):
+                    raise outcome
+                return False  # the database itself says so, once
+        return True
 
-    def _send_what_is_due(self) -> float | None:
-        """Starts what may start. Returns how many seconds the next lane still rests."""
+    def _hold(self, claimed: list[Pending], began: float) -> None:
+        self._ready.extend(_Claimed(pending, began + CLAIM_MARGIN_S) for pending in claimed)
+
+    def _look_again(self, in_haste: bool) -> None:
+        """When to ask for more, after an answer that was all we wanted (`in_haste`) or less."""
         now = time.monotonic()
-        while self._resting and self._resting[0][0] <= now:
-            self._ready.append(heapq.heappop(self._resting)[2])
-        slots = 1 if self._sink_fails else self._sink.concurrency
-        while self._ready and len(self._sending) < slots:
-            lane = self._ready.popleft()
-            sending = asyncio.create_task(self._send(lane, lane.changes[0]))
+        if in_haste:
+            self._look_at = 0.0
+            if not self._health.fails:
+                self._ahead = min(AHEAD_MAX, self._ahead * 2)
+            return
+        while self._resting and self._resting[0] <= now:
+            heapq.heappop(self._resting)
+        self._look_at = min([now + POLL_S, *self._resting[:1]])
+
+    async def _settle(self, outcomes: list[Outcome]) -> list[Pending]:
+        return await self._ledger.settle(self._claimer, outcomes) if outcomes else []
+
+    async def _claim(self, limit: int) -> list[Pending]:
+        return await self._ledger.claim(self._claimer, limit) if limit else []
+
+    async def _give_back(self, change_ids: list[int]) -> None:
+        if change_ids:
+            await self._ledger.give_back(self._claimer, change_ids)
+
+    def _wanted(self) -> int:
+        """How many changes to claim now."""
+        held = len(self._ready) + len(self._sending)
+        now = time.monotonic()
+        if now < self._look_at or now < self._left_alone_until:
+            return 0
+        if self._health.fails:
+            return 0 if held else 1
+        return self._ahead - held if len(self._ready) <= self._ahead // 2 else 0
+
+    def _rest_s(self) -> float:
+        """Until there may be something to do; whatever ends before that wakes us."""
+        now = time.monotonic()
+        if self._ready and not self._sending:
+            return max(0.0, self._left_alone_until - now)
+        return max(self._look_at - now, self._left_alone_until - now, 0.0) or POLL_S
+
+    def _start(self) -> None:
+        now = time.monotonic()
+        slots = 1 if self._health.fails else self._sink.concurrency
+        while self._ready and len(self._sending) < slots and now >= self._left_alone_until:
+            claimed = self._ready.popleft()
+            if now > claimed.start_before:
+                self._late.append(claimed.pending.change_id)
+                self._ahead = max(self._sink.concurrency, self._ahead // 2)
+                continue
+            sending = asyncio.create_task(self._send(claimed.pending))
             self._sending.add(sending)
             sending.add_done_callback(self._sent)
-        return self._resting[0][0] - now if self._resting else None
 
     def _sent(self, sending: asyncio.Task[None]) -> None:
         self._sending.discard(sending)
-        self._wake.set()
+        if not sending.cancelled():
+            self._start()
+            self._wake.set()
 
-    async def _send(self, lane: _Lane, pending: Pending) -> None:
-        pending.attempts += 1
+    async def _send(self, pending: Pending) -> None:
+        fault = pending.fault
         try:
             async with asyncio.timeout(self._sink.timeout_s):
-                await self._sink.deliver(pending.fault)
+                await self._sink.deliver(fault)
         except RefusedError as error:
-            _log.error("sink %s: fault %s: %s; given up", self._sink.name, pending.fault.id, error)
-            self._end(lane, pending, FAILED, error=str(error))
+            _log.error("sink %s: fault %s: %s; given up", self._sink.name, fault.id, error)
+            await self._end(pending, FAILED, error=str(error))
         except Exception as error:
-            self._rest(lane, pending, error)
+            self._fail(pending, error)
         else:
-            self._end(lane, pending, DONE)
+            await self._end(pending, DONE)
 
-    def _end(self, lane: _Lane, pending: Pending, state: str, error: str | None = None) -> None:
+    async def _end(self, pending: Pending, state: str, error: str | None = None) -> None:
         """The sink said yes, or no for ever; either way it is alive."""
-        done_ms = ms_since(pending.fault.changed_at, datetime.now(UTC)) if error is None else None
+        done_ms = None
+        if state == DONE and not pending.is_repeat:
+            done_ms = ms_since(pending.fault.changed_at, datetime.now(UTC))
         self._report(pending, state, last_error=error, done_ms=done_ms)
-        lane.changes.popleft()
-        self._waiting -= 1
-        self._go_on(lane)
-        if self._sink_fails:
+        was_down = self._health.is_down
+        if self._health.fails:
             _log.warning("sink %s: it takes faults again", self._sink.name)
-            self._ready.extend(resting for _until, _number, resting in self._resting)
-            self._resting.clear()
-        self._failing.clear()
+        self._health.yes()
+        self._left_alone_until = 0.0
+        if was_down:
+            with contextlib.suppress(DatabaseError):  # then they are due when they are due
+                await self._ledger.wake_resting(self._sink.name)
+            self._look_at = 0.0
 
-    @property
-    def _sink_fails(self) -> bool:
-        return len(self._failing) >= FAILING_LANES_OF_A_SINK
-
-    def _rest(self, lane: _Lane, pending: Pending, error: Exception) -> None:
-        rest_s = backoff_s(pending.attempts, _chance.random())
+    def _fail(self, pending: Pending, error: Exception) -> None:
+        attempts = pending.attempts + 1
+        rest_s = backoff_s(attempts, _chance.random())
         why = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             why = f"no answer within {self._sink.timeout_s:g} s"
-        if not self._sink_fails:
+        if not self._health.fails:
             _log.warning(
                 "sink %s: fault %s: %s; attempt %d, again in %.1f s",
                 self._sink.name,
                 pending.fault.id,
                 why,
-                pending.attempts,
+                attempts,
                 rest_s,
             )
-            self._failing.add(lane.name)
-            if self._sink_fails:
+            self._health.no(lane_of(pending.fault))
+            if self._health.fails:
                 _log.error(
                     "sink %s: it takes nothing; now one change at a time tries it", self._sink.name
                 )
+        else:
+            self._health.no(lane_of(pending.fault))
+        now = time.monotonic()
+        self._left_alone_until = now + self._health.probe_rest_s(_chance.random())
+        heapq.heappush(self._resting, now + rest_s)
+        self._look_at = min(self._look_at, now + rest_s)
         again_at = iso(datetime.now(UTC) + timedelta(seconds=rest_s))
-        self._report(pending, PENDING, last_error=why, next_attempt_at=again_at)
-        entry = (time.monotonic() + rest_s, pending.change_id, lane)
-        heapq.heappush(self._resting, entry)
+        self._report(pending, PENDING, rest_s=rest_s, last_error=why, next_attempt_at=again_at)
 
     def _report(
         self,
         pending: Pending,
         state: str,
         *,
+        rest_s: float = 0.0,
         last_error: str | None = None,
         next_attempt_at: str | None = None,
         done_ms: float | None = None,
@@ -236,10 +252,23 @@ class DeliveryWorker:
             change_id=pending.change_id,
             sink=self._sink.name,
             state=state,
-            attempts=pending.attempts,
+            attempts=pending.attempts + 1,
+            rest_s=rest_s,
             next_attempt_at=next_attempt_at,
             last_error=last_error,
             done_ms=done_ms,
         )
-        self._ledger.record(outcome)
+        self._outcomes.append(outcome)
         self._on_outcome(outcome)
+
+    async def _stop(self) -> None:
+        """What was on its way is given up, and every claim is given back."""
+        for sending in self._sending:
+            sending.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        try:
+            async with asyncio.timeout(GIVE_BACK_S):
+                await self._settle(self._outcomes)
+                await self._ledger.give_back(self._claimer)
+        except (DatabaseError, TimeoutError) as error:
+            _log.warning("sink %s: its claims run out by themselves: %s", self._sink.name, error)

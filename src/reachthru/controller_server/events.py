@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.protocol.agent_bus import FaultChange
 
 FOLLOWERS_LIMIT = 100
 QUEUE_LIMIT = 1_000
@@ -112,21 +113,23 @@ class FaultEvents:
     def __init__(self, hub: EventHub, ledger: Ledger) -> None:
         self._hub = hub
         self._ledger = ledger
-        self._batches: asyncio.Queue[Sequence[int]] = asyncio.Queue(BATCHES_LIMIT)
+        self._batches: asyncio.Queue[Sequence[FaultChange]] = asyncio.Queue(BATCHES_LIMIT)
 
-    def announce(self, change_ids: Sequence[int]) -> None:
+    def announce(self, changes: Sequence[FaultChange]) -> None:
+        """They are in the database."""
         if not self._hub.followed:
             return
         try:
-            self._batches.put_nowait(change_ids)
+            self._batches.put_nowait(changes)
         except asyncio.QueueFull:
             self._hub.close()  # whoever follows has missed something, and must read anew
 
     async def run(self) -> None:
         while True:
-            change_ids = await self._batches.get()
+            changes = await self._batches.get()
+            keys = [(change.fault_id, change.status) for change in changes]
             try:
-                for fault in await self._ledger.as_of(change_ids):
+                for fault in await self._ledger.as_of(keys):
                     self._hub.publish("fault", fault)
             except DatabaseError as error:
                 _log.error("events: %s", error)

@@ -1,138 +1,109 @@
-"""From the bus into the database: everything that agents send.
-
-Fault changes that wait are stored as one batch. Their agents hear of it when it is committed,
-and the sinks do too.
-"""
+"""From the bus to whoever must know: everything that agents and other controllers say."""
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
-from reachthru.bus import BusUnavailableError, ControllerBus
+from reachthru.bus import ControllerBus
+from reachthru.controller_server.cluster.feed import FaultFeed
+from reachthru.controller_server.cluster.host_watch import HostWatch
+from reachthru.controller_server.cluster.identity import Standing, is_reasonable
+from reachthru.controller_server.fault_intake import FaultIntake
+from reachthru.controller_server.groups.census import Removed
 from reachthru.controller_server.groups.service import GroupService
 from reachthru.controller_server.inventory import Inventory
-from reachthru.controller_server.store.changes import Arrived, Stored
-from reachthru.controller_server.store.database import DatabaseError
-from reachthru.controller_server.store.ledger import Ledger
 from reachthru.protocol.agent_bus import (
     AgentMessage,
-    AgentOffline,
     AgentReport,
-    FaultAck,
     FaultChange,
     GroupBroadcast,
     GroupQuery,
 )
+from reachthru.protocol.controller_bus import ControllerNews
+from reachthru.protocol.replay import ReplayGuard
 
-BATCH_LIMIT = 500  # fault changes in one transaction
-DATABASE_RETRY_S = 1.0
+COMPLAINTS_LIMIT = 1_000  # hosts; more are counted in silence
 
 _log = logging.getLogger(__name__)
 
 
 class Intake:
-    """`on_stored` is called with each batch of new changes, once it is committed."""
+    """Reads the bus and sorts; nothing here waits, except for a database that is behind."""
 
     def __init__(
         self,
         bus: ControllerBus,
-        ledger: Ledger,
+        *,
+        faults: FaultIntake,
+        feed: FaultFeed,
         inventory: Inventory,
+        standing: Standing,
+        watch: HostWatch,
         groups: GroupService,
-        on_stored: Callable[[Sequence[Stored]], None],
     ) -> None:
         self._bus = bus
-        self._ledger = ledger
+        self._faults = faults
+        self._feed = feed
         self._inventory = inventory
+        self._standing = standing
+        self._watch = watch
         self._groups = groups
-        self._on_stored = on_stored
-        self._changes: asyncio.Queue[Arrived] = asyncio.Queue(BATCH_LIMIT * 4)
-        self._words: asyncio.Queue[AgentReport | AgentOffline] = asyncio.Queue(BATCH_LIMIT)
-        self._acks: dict[str, list[int]] = defaultdict(list)  # seqs by host
-        self._acks_due = asyncio.Event()
+        self._replays = ReplayGuard()
+        self._complaints: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Until cancelled, or until the bus ends."""
         async with asyncio.TaskGroup() as tasks:
             helpers = [
-                tasks.create_task(self._store_changes(), name="fault changes"),
-                tasks.create_task(self._take_words(), name="reports"),
-                tasks.create_task(self._send_acks(), name="fault acks"),
+                tasks.create_task(self._faults.run(), name="fault changes"),
+                tasks.create_task(self._inventory.run(), name="reports"),
             ]
-            async for host, message in self._bus.messages():
-                await self._sort(host, message)
+            async for name, message in self._bus.messages():
+                if isinstance(message, ControllerNews):
+                    self._take_news(message)
+                else:
+                    await self._take(name, message)
             for helper in helpers:
                 helper.cancel()
 
-    async def _sort(self, host: str, message: AgentMessage) -> None:
+    async def _take(self, host: str, message: AgentMessage) -> None:
         if isinstance(message, FaultChange):
-            await self._changes.put(Arrived(message, datetime.now(UTC)))
+            await self._faults.take(message)
         elif isinstance(message, GroupBroadcast | GroupQuery):
             self._groups.take_message(host, message)
+        elif isinstance(message, AgentReport):
+            self._take_report(message)
         else:
-            if isinstance(message, AgentReport):
-                self._groups.take_report(message)
-            else:
-                self._groups.take_offline(message)
-            await self._words.put(message)
+            self._inventory.take_offline(message)
+            if message.clean:
+                self._watch.left(host)
 
-    async def _store_changes(self) -> None:
-        while True:
-            batch = [await self._changes.get()]
-            while not self._changes.empty() and len(batch) < BATCH_LIMIT:
-                batch.append(self._changes.get_nowait())
-            # An agent that repeats what was not acknowledged may do so out of order.
-            batch.sort(key=lambda item: (item.change.host, item.change.seq))
-            stored = await self._store(batch)
-            if stored:
-                self._groups.take_faults(item.change for item in stored)
-                self._on_stored(stored)
-            for item in batch:
-                self._acks[item.change.host].append(item.change.seq)
-            self._acks_due.set()
+    def _take_report(self, report: AgentReport) -> None:
+        if not self._replays.is_new(report.host, report.epoch, report.seq):
+            self._refuse(report.host, "replayed", "it came before")
+        elif not is_reasonable(report):
+            self._refuse(report.host, "garbled", "it has numbers beyond reason")
+        else:
+            # Before groups hear of what has changed: what they do depends on who is lost.
+            self._watch.heard(report.host)
+            changes = self._inventory.take_report(report)
+            now = asyncio.get_running_loop().time()
+            for instance in changes.instances:
+                if isinstance(instance, Removed):
+                    self._standing.departed(instance.host, instance.uuid, now)
+            self._groups.take_losses(report)
 
-    async def _store(self, batch: Sequence[Arrived]) -> list[Stored]:
-        """Until the database has it: without an ack the agents keep it, and so do we.
+    def _take_news(self, news: ControllerNews) -> None:
+        if not self._watch.take_echo(news):
+            self._feed.take_news(news)
 
-        A change that no database would take is given up, or it would hold up all others.
-        """
-        while True:
-            try:
-                return await self._ledger.add(batch)
-            except DatabaseError as error:
-                if not error.of_data:
-                    _log.error("%d fault changes wait for the database: %s", len(batch), error)
-                    await asyncio.sleep(DATABASE_RETRY_S)
-                elif len(batch) == 1:
-                    change = batch[0].change
-                    _log.error("host %s: fault %s is lost: %s", change.host, change.fault_id, error)
-                    self._bus.refused["unstorable"] += 1
-                    return []
-                else:
-                    return [stored for item in batch for stored in await self._store([item])]
-
-    async def _take_words(self) -> None:
-        while True:
-            word = await self._words.get()
-            try:
-                if isinstance(word, AgentReport):
-                    await self._inventory.take_report(word)
-                else:
-                    await self._inventory.take_offline(word)
-            except DatabaseError as error:
-                _log.error("host %s: its report is not stored: %s", word.host, error)
-
-    async def _send_acks(self) -> None:
-        """Beside the storing: a broker that is slow to confirm holds up nothing else."""
-        while True:
-            await self._acks_due.wait()
-            self._acks_due.clear()
-            due, self._acks = self._acks, defaultdict(list)
-            for host, seqs in due.items():
-                try:
-                    await self._bus.send(host, FaultAck(seqs=seqs))
-                except BusUnavailableError as error:
-                    # The agent repeats what was not acknowledged, and is acknowledged then.
-                    _log.info("host %s: %d acks are not sent: %s", host, len(seqs), error)
+    def _refuse(self, host: str, reason: str, why: str) -> None:
+        self._bus.refused[reason] += 1
+        if (host, reason) in self._complaints or len(self._complaints) >= COMPLAINTS_LIMIT:
+            return
+        self._complaints.add((host, reason))
+        _log.warning(
+            "host %s: a report is refused (%s): %s; the next ones like it are only counted",
+            host,
+            reason,
+            why,
+        )

@@ -1,63 +1,100 @@
-"""Who is there: hosts and instances, from agents' reports and last wills."""
+"""Who is there: hosts and instances, from agents' reports and last wills.
+
+Every controller hears them and keeps them in memory; the one that leads writes them down.
+"""
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+from sqlalchemy import Connection
 
 from reachthru.bus import BusUnavailableError, ControllerBus
 from reachthru.controller_server.events import EventHub
+from reachthru.controller_server.groups.census import Census, Changes
 from reachthru.controller_server.model import Host, Instance, iso
-from reachthru.controller_server.store import inventory, queries
-from reachthru.controller_server.store.database import Database
-from reachthru.controller_server.store.tables import ONLINE
+from reachthru.controller_server.store import inventory
+from reachthru.controller_server.store.database import Database, DatabaseError
+from reachthru.controller_server.store.tables import OFFLINE, ONLINE
 from reachthru.protocol.agent_bus import AgentOffline, AgentReport, ReportRequest
 
 # After a connection to the broker, an agent that is there has reported within this: it may
 # itself still be reconnecting, at most 5 s apart.
 ROLL_CALL_S = 15.0
+WAITING_LIMIT = 5_000  # words that wait for the database
+BATCH_LIMIT = 200  # words in one transaction
 
+Operation = Callable[[Connection], None]
 _log = logging.getLogger(__name__)
 
 
 class Inventory:
-    """Every coroutine raises `DatabaseError`."""
+    """`leads` says whether this controller is the one that writes."""
 
-    def __init__(self, database: Database, bus: ControllerBus, events: EventHub) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bus: ControllerBus,
+        census: Census,
+        events: EventHub,
+        leads: Callable[[], bool],
+    ) -> None:
         self._database = database
         self._bus = bus
+        self._census = census
         self._events = events
+        self._leads = leads
         self._heard: set[str] = set()  # since the last roll call
+        self._waiting: asyncio.Queue[tuple[str, Operation]] = asyncio.Queue(WAITING_LIMIT)
 
-    async def hosts(self) -> list[Host]:
-        return await self._database.read(queries.list_hosts)
+    async def load(self) -> set[str]:
+        """What an earlier controller knew, so that its end is no news. Raises `DatabaseError`.
 
-    async def instances(self, uuid: str | None = None) -> list[Instance]:
-        return await self._database.read(lambda c: queries.list_instances(c, uuid))
+        Returns the hosts that said goodbye.
+        """
+        hosts, gone = await self._database.read(inventory.load_hosts)
+        self._census.load(hosts, await self._database.read(inventory.load_instances))
+        return gone
 
-    async def take_report(self, report: AgentReport) -> None:
+    def hosts(self) -> list[Host]:
+        return self._census.hosts()
+
+    def instances(self) -> list[Instance]:
+        return self._census.instances()
+
+    def instance(self, uuid: str) -> Instance | None:
+        return self._census.instance(uuid)
+
+    def take_report(self, report: AgentReport) -> Changes:
         self._heard.add(report.host)
-        at = iso(datetime.now(UTC))
-        changes = await self._database.write(lambda c: inventory.apply_report(c, report, at))
+        changes = self._census.take_report(report)
         if changes.host is not None:
             self._events.publish("host", changes.host)
         for instance in changes.instances:
             self._events.publish("instance", instance)
+        at = iso(datetime.now(UTC))
+        self._write(report.host, lambda c: inventory.store_report(c, report, at))
+        return changes
 
-    async def take_offline(self, word: AgentOffline) -> None:
+    def take_offline(self, word: AgentOffline) -> None:
         """An agent's goodbye, or its last will."""
-        host = await self._database.write(lambda c: inventory.set_offline(c, word.host))
-        if host is None:
-            return
-        self._events.publish("host", host)
+        self.set_offline(word.host, said_goodbye=word.clean)
         if word.clean:
             _log.info("host %s: its agent said goodbye", word.host)
             return
         _log.warning("host %s: its agent is gone without a word", word.host)
         # The will may be that of a connection which the agent has replaced by now: then this
         # finds it alive.
-        with contextlib.suppress(BusUnavailableError):
-            await self._bus.send(word.host, ReportRequest())
+        if self._leads():
+            self._bus.offer(word.host, ReportRequest())
+
+    def set_offline(self, host: str, *, said_goodbye: bool = False) -> None:
+        changed = self._census.take_offline(host)
+        if changed is not None:
+            self._events.publish("host", changed)
+        self._write(host, lambda c: inventory.store_offline(c, host, said_goodbye=said_goodbye))
 
     async def call_the_roll(self) -> None:
         """Asks every agent for a report; who sends none within `ROLL_CALL_S` is offline.
@@ -68,6 +105,50 @@ class Inventory:
         with contextlib.suppress(BusUnavailableError):  # the next connection calls again
             await self._bus.send_to_all(ReportRequest())
             await asyncio.sleep(ROLL_CALL_S)
-            for host in await self.hosts():
+            for host in self.hosts():
                 if host.state == ONLINE and host.host not in self._heard:
-                    await self.take_offline(AgentOffline(host=host.host, clean=False))
+                    _log.warning("host %s: its agent missed the roll call", host.host)
+                    self.set_offline(host.host)
+
+    async def take_over(self) -> None:
+        """The leader before us may not have written down everything that we have heard."""
+        for host in self.hosts():
+            if host.state == OFFLINE:
+                self.set_offline(host.host)
+        with contextlib.suppress(BusUnavailableError):  # the next connection calls the roll
+            await self._bus.send_to_all(ReportRequest())
+
+    # --- into the database -------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            words = [await self._waiting.get()]
+            while not self._waiting.empty() and len(words) < BATCH_LIMIT:
+                words.append(self._waiting.get_nowait())
+            if self._leads():
+                await self._store(words)
+
+    def _write(self, host: str, operation: Operation) -> None:
+        if not self._leads():
+            return
+        if self._waiting.full():
+            _log.error("host %s: its report is not stored: the database is too slow", host)
+            return
+        self._waiting.put_nowait((host, operation))
+
+    async def _store(self, words: list[tuple[str, Operation]]) -> None:
+        """What fails is not repeated: reports come again, and are asked for at a take-over."""
+
+        def store_all(connection: Connection) -> None:
+            for _host, operation in words:
+                operation(connection)
+
+        try:
+            await self._database.write(store_all)
+        except DatabaseError as error:
+            if error.of_data and len(words) > 1:  # one of them is to blame
+                for word in words:
+                    await self._store([word])
+            else:
+                _log.error("host %s: its report is not stored: %s", words[0][0], error)

@@ -1,11 +1,11 @@
 """What Prometheus may ask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from reachthru import __version__
-from reachthru.controller_server.store.ledger import Outcome
+from reachthru.controller_server.store.deliveries import Backlog, Outcome
 from reachthru.controller_server.store.tables import PENDING
 from reachthru.protocol.agent_bus import FaultChange
 
@@ -22,7 +22,7 @@ class Metrics:
         build.labels(__version__).set(1)
         self._changes = Counter(
             "reachthru_fault_changes_total",
-            "Fault changes that were stored",
+            "Fault changes that were stored, by whichever controller",
             ["kind", "status"],
             registry=registry,
         )
@@ -42,6 +42,12 @@ class Metrics:
         self._backlog = Gauge(
             "reachthru_delivery_backlog_changes",
             "Fault changes that a sink still has to be told",
+            ["sink"],
+            registry=registry,
+        )
+        self._oldest_s = Gauge(
+            "reachthru_delivery_backlog_oldest_seconds",
+            "How long the oldest of them has been stored; 0 without any",
             ["sink"],
             registry=registry,
         )
@@ -75,21 +81,44 @@ class Metrics:
             ["host", "sender", "reason"],
             registry=registry,
         )
+        self._api_refusals = Counter(
+            "reachthru_api_refusals_total",
+            "REST calls that were refused: token missing or wrong, forbidden, or not to be checked",
+            ["reason"],
+            registry=registry,
+        )
         self._bus = Gauge(
             "reachthru_bus_connected", "Whether there is a broker: 1 or 0", registry=registry
         )
         self._agents = Gauge(
             "reachthru_agents_connected", "Agents that are online", registry=registry
         )
+        self._leader = Gauge(
+            "reachthru_controller_leader",
+            "Whether this controller leads: 1 or 0; 0 everywhere means that nobody does",
+            registry=registry,
+        )
+        self._hosts_lost = Gauge(
+            "reachthru_hosts_lost", "Hosts that are lost now", registry=registry
+        )
+        self._suspected = Gauge(
+            "reachthru_carrier_suspected",
+            "1 while more than half of the hosts are silent, and none is called lost for it",
+            registry=registry,
+        )
 
-    def stored(self, change: FaultChange) -> None:
-        self._changes.labels(change.kind, change.status).inc()
+    def stored(self, changes: Iterable[FaultChange]) -> None:
+        for change in changes:
+            self._changes.labels(change.kind, change.status).inc()
 
     def attempted(self, outcome: Outcome) -> None:
         word = "retried" if outcome.state == PENDING else outcome.state
         self._attempts.labels(outcome.sink, word).inc()
         if outcome.done_ms is not None:
             self._latency_s.labels(outcome.sink).observe(max(0.0, outcome.done_ms / 1000))
+
+    def api_refusal(self, reason: str) -> None:
+        self._api_refusals.labels(reason).inc()
 
     def group_message(self, kind: str) -> None:
         self._group_messages.labels(kind).inc()
@@ -109,16 +138,23 @@ class Metrics:
     def render(
         self,
         *,
-        backlog: Mapping[str, int],
+        backlog: Mapping[str, Backlog],
         refused: Mapping[str, int],
         agents: int,
         bus_connected: bool,
+        leads: bool,
+        hosts_lost: int,
+        carrier_suspected: bool,
     ) -> bytes:
         """Prometheus text format 0.0.4."""
-        for sink, count in backlog.items():
-            self._backlog.labels(sink).set(count)
+        for sink, waiting in backlog.items():
+            self._backlog.labels(sink).set(waiting.changes)
+            self._oldest_s.labels(sink).set(round(waiting.oldest_s, 3))
         for reason, count in refused.items():
             self._refused.labels(reason).set(count)
         self._agents.set(agents)
         self._bus.set(1 if bus_connected else 0)
+        self._leader.set(1 if leads else 0)
+        self._hosts_lost.set(hosts_lost)
+        self._suspected.set(1 if carrier_suspected else 0)
         return generate_latest(self._registry)

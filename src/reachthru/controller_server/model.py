@@ -5,20 +5,30 @@ of detection (`raised_at`, or `cleared_at` once the fault is cleared), negative 
 """
 
 from datetime import UTC, datetime
+from typing import Protocol
 
 from msgspec import Struct
 
 
-class Delivery(Struct, kw_only=True):
-    """How one sink fares with a fault's latest change. `state`: pending, done or failed."""
+class Delivery(Struct, kw_only=True, omit_defaults=True):
+    """How one sink fares with a fault's latest change. `state`: pending, done or failed.
+
+    `last_error` and `next_attempt_at` are there where the last attempt failed.
+    """
 
     sink: str
     state: str
     attempts: int
+    last_error: str | None = None
+    next_attempt_at: str | None = None
 
 
 class Fault(Struct, kw_only=True):
-    """A fault as of one change of it. `status`: raised or cleared."""
+    """A fault as of one change of it. `status`: raised or cleared.
+
+    `correlated_to` is the id of the `host_lost` which is the cause of this fault; None: it stands
+    for itself. `instances` are those that a lost host carried.
+    """
 
     id: str
     kind: str
@@ -33,6 +43,8 @@ class Fault(Struct, kw_only=True):
     corrective_action: str
     stages_ms: dict[str, float]
     deliveries: list[Delivery]
+    correlated_to: str | None = None
+    instances: list[str] = []
 
     @property
     def changed_at(self) -> str:
@@ -76,6 +88,18 @@ class ServerGroup(Struct, kw_only=True):
     id: str
     name: str
     members: list[GroupMember]
+
+
+class _Located(Protocol):
+    @property
+    def instance_uuid(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+
+
+def lane_of(located: _Located) -> str:
+    """Changes of one lane are told in their order: an instance's, or a host's own."""
+    return located.instance_uuid or located.host
 
 
 def iso(moment: datetime) -> str:

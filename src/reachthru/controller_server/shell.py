@@ -4,35 +4,34 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Coroutine
+from typing import Any
 
 import uvicorn
 
 from reachthru import systemd
 from reachthru.bus import ControllerBus, controller_bus
+from reachthru.certificates import CertificateError
+from reachthru.controller_server.cluster.feed import Heard
+from reachthru.controller_server.cluster.node import Node, wait_for_groups
 from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.embedded_broker import LOOPBACK, EmbeddedBroker
-from reachthru.controller_server.events import EventHub, FaultEvents
-from reachthru.controller_server.groups.base import GroupDirectory
+from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.census import Census
-from reachthru.controller_server.groups.service import GroupService, load_census
-from reachthru.controller_server.groups.static import StaticDirectory
-from reachthru.controller_server.intake import Intake
-from reachthru.controller_server.inventory import Inventory
+from reachthru.controller_server.groups.directories import open_directory
 from reachthru.controller_server.listening import listening_socket
 from reachthru.controller_server.metrics import Metrics
-from reachthru.controller_server.rest import rest_app
+from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks import enabled_sinks
 from reachthru.controller_server.state import ControllerState
-from reachthru.controller_server.store.changes import Stored
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 
-REST_GRACE_S = 1  # for answers that are on their way at a stop
+INTAKE_END_S = 0.5  # how long a stop waits for what has just come
 
 _log = logging.getLogger(__name__)
 
@@ -41,24 +40,19 @@ class StartError(Exception):
     """The controller can't start; one line for the operator. Exit with 1."""
 
 
-class _RestServer(uvicorn.Server):
-    """uvicorn as a part of a process, which has the signals for itself."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class Controller:
     """`run` is the whole life of a controller."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # Of this life: another one's lease and connection are not this one's.
+        self._name = f"{socket.gethostname()}-{os.getpid()}"
         self._stop = asyncio.Event()
         self._events = EventHub()
         self._metrics = Metrics()
         self._workers: list[DeliveryWorker] = []
-        self._roll_call: asyncio.Task[None] | None = None
+        self._parts: list[asyncio.Task[None]] = []
+        self._intake: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises `StartError`, and whatever a part of it died of."""
@@ -70,68 +64,63 @@ class Controller:
             stack.callback(listener.close)
             bus_url = await self._start_broker(stack)
             database = await self._open_database(stack)
-            ledger = Ledger(database, self._settings.sinks)
-            stack.push_async_callback(ledger.close)
-            parts = await self._start_sinks(stack, ledger)
-            bus = controller_bus(bus_url, f"{socket.gethostname()}-{os.getpid()}")
-            inventory = Inventory(database, bus, self._events)
-            bus.on_connection = lambda connected: self._connection(inventory, connected)
-            groups = await self._open_groups(stack, bus, inventory, ledger)
-            parts.append(asyncio.create_task(groups.run(), name="server groups"))
+            owner = f"{self._name}-{secrets.token_hex(4)}"  # no later life has its claims
+            ledger = Ledger(database, self._settings.sinks, owner)
+            await self._start_sinks(stack, ledger)
+            bus = controller_bus(bus_url, self._name, self._settings.bus_door)
+            node = await self._open_node(bus, database, ledger)
+            state = self._state(bus, database, ledger, node)
+            server = await self._rest_server(stack, state)
+            for name, part in node.parts():
+                self._start(name, part)
+            self._start("watchdog", _watchdog())
+            # Whoever takes part in the work must know the groups.
+            await wait_for_groups(state.groups)
+            bus.on_connection = node.connection
+            # What is on its way here when the bus is left is still taken.
+            stack.push_async_callback(self._end_intake)
             await stack.enter_async_context(bus)
-            fault_events = FaultEvents(self._events, ledger)
-            parts.append(asyncio.create_task(fault_events.run(), name="fault events"))
-            intake = Intake(bus, ledger, inventory, groups, partial(self._stored, fault_events))
-            parts.append(asyncio.create_task(intake.run(), name="intake"))
-            parts.append(asyncio.create_task(_watchdog(), name="watchdog"))
-            state = ControllerState(
-                bus=bus,
-                database=database,
-                ledger=ledger,
-                inventory=inventory,
-                groups=groups.directory,
-                events=self._events,
-                metrics=self._metrics,
-                sinks=self._settings.sinks,
-            )
-            await self._serve(state, listener, parts)
+            stack.push_async_callback(node.close)
+            self._intake = asyncio.create_task(node.take_work(), name="intake")
+            await self._serve(server, listener, self._intake)
 
     async def _serve(
-        self,
-        state: ControllerState,
-        listener: socket.socket,
-        parts: list[asyncio.Task[None]],
+        self, server: uvicorn.Server, listener: socket.socket, intake: asyncio.Task[None]
     ) -> None:
         """Until the stop, or until one of the parts dies."""
-        config = uvicorn.Config(
-            rest_app(state),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=REST_GRACE_S,
-        )
-        server = _RestServer(config)
         rest = asyncio.create_task(server.serve(sockets=[listener]), name="rest")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        _log.info("listening on http://%s:%d", *listener.getsockname()[:2])
+        scheme = "https" if self._settings.api.tls is not None else "http"
+        _log.info("listening on %s://%s:%d", scheme, *listener.getsockname()[:2])
         systemd.notify("READY=1")
         try:
             done, _ = await asyncio.wait(
-                (stopping, rest, *parts), return_when=asyncio.FIRST_COMPLETED
+                (stopping, rest, intake, *self._parts), return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             systemd.notify("STOPPING=1")
             server.should_exit = True
             self._events.close()
-            for part in (stopping, *parts, *([self._roll_call] if self._roll_call else [])):
+            for part in (stopping, *self._parts):
                 part.cancel()
-            await asyncio.wait((rest, *parts), timeout=REST_GRACE_S + 0.5)
+            await asyncio.wait((rest, *self._parts), timeout=REST_GRACE_S + 0.5)
         for part in done - {stopping}:
             part.result()
             raise RuntimeError(f"{part.get_name()} ended by itself")
 
+    def _start(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        self._parts.append(asyncio.create_task(part, name=name))
+
+    async def _rest_server(
+        self, stack: contextlib.AsyncExitStack, state: ControllerState
+    ) -> uvicorn.Server:
+        try:
+            return await stack.enter_async_context(rest_server(self._settings.api, state))
+        except CertificateError as error:
+            raise StartError(f"[api] {error}") from error
+
     def _listen(self) -> socket.socket:
-        host, port = self._settings.api_host, self._settings.api_port
+        host, port = self._settings.api.host, self._settings.api.port
         try:
             return listening_socket(host, port)
         except OSError as error:
@@ -159,58 +148,59 @@ class Controller:
         stack.push_async_callback(database.close)
         return database
 
-    async def _start_sinks(
-        self, stack: contextlib.AsyncExitStack, ledger: Ledger
-    ) -> list[asyncio.Task[None]]:
-        tasks = []
+    async def _start_sinks(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> None:
         for sink in enabled_sinks(self._settings):
             await stack.enter_async_context(sink)
             worker = DeliveryWorker(sink, ledger, self._metrics.attempted)
             self._workers.append(worker)
-            tasks.append(asyncio.create_task(worker.run(), name=f"sink {sink.name}"))
-        return tasks
+            self._start(f"sink {sink.name}", worker.run())
 
-    async def _open_groups(
-        self,
-        stack: contextlib.AsyncExitStack,
-        bus: ControllerBus,
-        inventory: Inventory,
-        ledger: Ledger,
-    ) -> GroupService:
+    async def _open_node(self, bus: ControllerBus, database: Database, ledger: Ledger) -> Node:
         census = Census()
+        node = Node(
+            bus,
+            database=database,
+            ledger=ledger,
+            census=census,
+            directory=open_directory(self._settings, census),
+            events=self._events,
+            metrics=self._metrics,
+            lost_after_s=self._settings.lost_after_s,
+            show_hosts=self._settings.show_hosts,
+        )
+        node.feed.listeners.append(self._wake_sinks)
         try:
-            await load_census(census, inventory, ledger)
+            await node.open()
         except DatabaseError as error:
             raise StartError(f"[database] connection: {error}") from error
-        directory = await self._group_directory(census)
-        groups = GroupService(
-            bus, directory, census, self._metrics, show_hosts=self._settings.show_hosts
+        return node
+
+    def _state(
+        self, bus: ControllerBus, database: Database, ledger: Ledger, node: Node
+    ) -> ControllerState:
+        return ControllerState(
+            bus=bus,
+            database=database,
+            ledger=ledger,
+            inventory=node.inventory,
+            groups=node.groups.directory,
+            events=self._events,
+            metrics=self._metrics,
+            leadership=node.leadership,
+            watch=node.watch,
+            sinks=self._settings.sinks,
         )
-        stack.callback(groups.close)
-        return groups
 
-    async def _group_directory(self, census: Census) -> GroupDirectory:
-        if self._settings.nova is None:
-            directory = StaticDirectory(self._settings.groups_file, census)
-            await directory.refresh()
-            return directory
-        # Its libraries are an extra, for where there is a Nova.
-        from reachthru.controller_server.nova.directory import NovaDirectory  # noqa: PLC0415
+    async def _end_intake(self) -> None:
+        if self._intake is not None:
+            await asyncio.wait((self._intake,), timeout=INTAKE_END_S)
+            self._intake.cancel()
+            await asyncio.wait((self._intake,))
 
-        return NovaDirectory(self._settings.nova)
-
-    def _stored(self, fault_events: FaultEvents, stored: Sequence[Stored]) -> None:
-        for worker in self._workers:
+    def _wake_sinks(self, heard: Heard) -> None:
+        """Those of the controller that stored a change; it is the first to tell of it."""
+        for worker in self._workers if heard.ours else ():
             worker.wake()
-        fault_events.announce([item.id for item in stored])
-        for item in stored:
-            self._metrics.stored(item.change)
-
-    def _connection(self, inventory: Inventory, connected: bool) -> None:
-        if self._roll_call is not None:
-            self._roll_call.cancel()
-        if connected:
-            self._roll_call = asyncio.create_task(inventory.call_the_roll(), name="roll call")
 
 
 async def _watchdog() -> None:

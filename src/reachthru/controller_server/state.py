@@ -3,6 +3,8 @@
 from msgspec import Struct
 
 from reachthru.bus import ControllerBus
+from reachthru.controller_server.cluster.host_watch import HostWatch
+from reachthru.controller_server.cluster.leadership import Leadership
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.inventory import Inventory
@@ -19,4 +21,6 @@ class ControllerState(Struct, frozen=True, kw_only=True):
     groups: GroupDirectory
     events: EventHub
     metrics: Metrics
+    leadership: Leadership
+    watch: HostWatch
     sinks: tuple[str, ...]

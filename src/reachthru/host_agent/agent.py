@@ -40,14 +40,14 @@ class StartError(Exception):
 
 
 class HostAgent:
-    """`run` is the whole life of a host agent. Raises `BusUrlError`, `StartError`."""
+    """`run` is the whole life of a host agent. Raises `BusUrlError`, `DoorError`, `StartError`."""
 
     def __init__(self, settings: HostSettings) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._awake = AwakeTime()
-        self._bus = agent_bus(settings.bus_url, settings.host)
+        self._bus = agent_bus(settings.bus_url, settings.host, settings.bus_door)
         self._store = Store(settings.outbox_path, self._loop)
         self._outbox = Outbox(self._store, self._loop)
         self._ledger = Ledger(settings.host, self._outbox, self._awake)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reachthru import __version__
-from reachthru.bus import BusUrlError
+from reachthru.bus import BusUrlError, DoorError
 from reachthru.host_agent import settings
 from reachthru.host_agent.agent import HostAgent, StartError
 from reachthru.host_agent.settings import HostSettings
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except BusUrlError as error:
         return _complain(f"{path}: [bus] url: {error}", 2)
+    except DoorError as error:
+        return _complain(f"{path}: [bus] {error}", 2)
     except StartError as error:
         return _complain(str(error), 1)
     except Exception:

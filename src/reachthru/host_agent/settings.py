@@ -7,6 +7,8 @@ from pathlib import Path
 from oslo_config import cfg
 
 from reachthru import service
+from reachthru.bus import BusDoor
+from reachthru.bus import settings as bus_settings
 from reachthru.protocol.group_port import GroupPolicy
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
@@ -76,13 +78,10 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
             "max_queue", default=64, min=1, max=1000, help="Messages that wait for one guest."
         ),
     ],
-    "bus": [
-        cfg.StrOpt(
-            "url",
-            default="mqtt://127.0.0.1:1883",
-            help="Where controllers are found: mqtt[s]://host[:port] or memory://name.",
-        ),
-    ],
+    "bus": bus_settings.options(
+        "mqtt://127.0.0.1:1883",
+        "Where controllers are found: mqtt[s]://host[:port] or memory://name.",
+    ),
     "outbox": [
         cfg.StrOpt(
             "path",
@@ -104,6 +103,7 @@ class HostSettings:
     registration_limit_s: float
     groups: GroupPolicy
     bus_url: str
+    bus_door: BusDoor
     outbox_path: Path
 
 
@@ -125,5 +125,6 @@ def load(path: Path) -> HostSettings:
             max_queue=conf.groups.max_queue,
         ),
         bus_url=conf.bus.url,
+        bus_door=bus_settings.door(conf.bus),
         outbox_path=Path(conf.outbox.path),
     )

@@ -24,9 +24,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
+    controller = api.Api(args)
     if args.watch:
-        return _watch(args)
-    answer = _list(args)
+        return _watch(controller, args)
+    answer = _list(controller, args)
     if args.json:
         output.show_json(answer)
     else:
@@ -34,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(args: argparse.Namespace) -> int:
+def _watch(controller: api.Api, args: argparse.Namespace) -> int:
     """Follows first and lists then, so that nothing falls between the two."""
     shown: set[tuple[str, str]] = set()
-    for kind, fault in api.follow(args.url):
+    for kind, fault in controller.follow():
         if kind == "following":
-            listed = list(reversed(_list(args)["faults"]))
+            listed = list(reversed(_list(controller, args)["faults"]))
             shown = {(fault["id"], fault["status"]) for fault in listed}
             if not args.json:
                 output.show_line([column.upper() for column in COLUMNS])
@@ -54,9 +55,8 @@ def _watch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list(args: argparse.Namespace) -> Any:
-    return api.get(
-        args.url,
+def _list(controller: api.Api, args: argparse.Namespace) -> Any:
+    return controller.get(
         "/v1/faults",
         active="true" if args.active else None,
         instance=args.instance,

@@ -15,7 +15,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    answer = api.get(args.url, "/v1/groups")
+    answer = api.Api(args).get("/v1/groups")
     if args.json:
         output.show_json(answer)
         return 0

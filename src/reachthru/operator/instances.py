@@ -15,7 +15,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    answer = api.get(args.url, "/v1/instances")
+    answer = api.Api(args).get("/v1/instances")
     if args.json:
         output.show_json(answer)
     else:

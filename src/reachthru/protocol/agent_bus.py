@@ -205,7 +205,7 @@ _head_decoder = msgspec.json.Decoder(_Head)
 Message = TypeVar("Message", bound=BusMessage)
 
 
-def encode(message: AgentMessage | ControllerMessage) -> bytes:
+def encode(message: BusMessage) -> bytes:
     return _encoder.encode(message)
 
 

@@ -1,6 +1,7 @@
 """The published contract: one JSON Schema (2020-12) a message, as package data.
 
-Names are `envelope`, `heartbeat.<msg_type>`, `server_group.<msg_type>` and `agent_bus.<type>`.
+Names are `envelope`, `heartbeat.<msg_type>`, `server_group.<msg_type>`, `agent_bus.<type>` and
+`controller_bus.<type>`. One may refer to another by its `$id`.
 """
 
 import json
@@ -21,3 +22,8 @@ def load(name: str) -> dict[str, Any]:
     file = resources.files(__name__).joinpath(f"{name}.json")
     schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema
+
+
+def by_id() -> dict[str, dict[str, Any]]:
+    """Every schema by its `$id`, for whoever must resolve references between them."""
+    return {schema["$id"]: schema for schema in map(load, names())}

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from reachthru.controller_server import delivery
-from reachthru.controller_server.delivery import DeliveryWorker, backoff_s
+from reachthru.controller_server import sink_health
+from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.sinks.base import RefusedError, Sink
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import FaultFilter
@@ -46,15 +46,15 @@ class Consumer(Sink):
 
 @pytest.fixture(autouse=True)
 def short_rests(monkeypatch):
-    monkeypatch.setattr(delivery, "BACKOFF_MIN_S", 0.02)
-    monkeypatch.setattr(delivery, "BACKOFF_MAX_S", 0.1)
+    monkeypatch.setattr(sink_health, "BACKOFF_MIN_S", 0.02)
+    monkeypatch.setattr(sink_health, "BACKOFF_MAX_S", 0.1)
+    monkeypatch.setattr(sink_health, "PROBE_REST_MIN_S", 0.02)
+    monkeypatch.setattr(sink_health, "PROBE_REST_MAX_S", 0.1)
 
 
 @pytest.fixture
 async def ledger(database):
-    opened = Ledger(database, ["log"])
-    yield opened
-    await opened.close()
+    return Ledger(database, ["log"], "controller-1")
 
 
 @contextlib.asynccontextmanager
@@ -228,32 +228,6 @@ async def test_a_sink_that_is_down_is_probed_and_not_hammered(ledger, arrived):
         assert sink.most_at_once > 1
 
 
-async def test_memory_is_a_window_and_nothing_falls_out_of_it(ledger, arrived, monkeypatch):
-    monkeypatch.setattr(delivery, "WINDOW_LIMIT", 20)
-    monkeypatch.setattr(delivery, "LANE_LIMIT", 4)
-    monkeypatch.setattr(delivery, "PULL_LIMIT", 7)
-    sink = Consumer()
-    healed = asyncio.Event()
-
-    async def fail_one(fault):
-        if fault.instance_uuid == "i0" and not healed.is_set():
-            raise ConnectionError("not this one")
-
-    sink.behave = fail_one
-    first = [arrived(seq, instance_uuid=f"i{seq % 3 and 1}") for seq in range(60)]
-    await ledger.add(first)  # 20 of i0, 40 of i1, interleaved
-    async with telling(ledger, sink) as worker:
-        await until(lambda: len(sink.took) == 40)
-        await ledger.add([arrived(seq, instance_uuid="i0") for seq in range(60, 90)])
-        worker.wake()
-        healed.set()
-        await until(lambda: len(sink.took) == 90)
-    for instance in ("i0", "i1"):
-        told = [int(id.split("-")[1]) for uuid, id, _status in sink.took if uuid == instance]
-        assert told == sorted(told)
-    assert len(set(sink.took)) == 90
-
-
 async def test_a_restart_goes_on_where_the_last_one_stopped(ledger, arrived):
     await ledger.add([arrived(seq, instance_uuid=f"i{seq}") for seq in range(10)])
     sink = Consumer()
@@ -270,12 +244,3 @@ async def test_a_restart_goes_on_where_the_last_one_stopped(ledger, arrived):
     async with telling(ledger, again):
         await until(lambda: len(again.took) == 5)
     assert {id for _i, id, _s in again.took} == {f"fault-{number}" for number in range(5, 10)}
-
-
-@pytest.mark.parametrize("attempts", [1, 2, 3, 10, 1000])
-def test_rests_grow_and_are_bounded(attempts, monkeypatch):
-    monkeypatch.setattr(delivery, "BACKOFF_MIN_S", 0.5)
-    monkeypatch.setattr(delivery, "BACKOFF_MAX_S", 30.0)
-    longest, shortest = backoff_s(attempts, 0.0), backoff_s(attempts, 1.0)
-    assert longest == min(30.0, 0.5 * 2 ** min(attempts - 1, 20))
-    assert shortest == longest / 2

@@ -118,7 +118,7 @@ async def test_a_client_that_falls_silent_is_gone_and_its_will_is_published(brok
         await until(lambda: controller.connected)
         monkeypatch.setattr(embedded_broker, "SWEEP_INTERVAL_S", 0.1)
         _reader, writer = await connect(
-            broker, "frozen", keepalive_s=1, will=("reachthru/1/agent/frozen/up", will)
+            broker, "frozen", keepalive_s=1, will=("reachthru/1/agent/frozen/news", will)
         )
         async with asyncio.timeout(DEADLINE_S):
             async for host, message in controller.messages():
@@ -137,7 +137,7 @@ async def test_a_client_that_says_nothing_at_all_is_let_go(broker, monkeypatch):
 async def test_a_subscriber_that_reads_nothing_is_let_go_and_others_hear_all(broker, monkeypatch):
     monkeypatch.setattr(embedded_broker, "STALL_LIMIT_S", 1.0)
     reader, writer = await connect(broker, "dead")
-    topics = text("reachthru/1/agent/+/up") + b"\x01"
+    topics = text("reachthru/1/agent/+/news") + b"\x01"
     writer.write(packet(0x82, b"\x00\x01" + topics))
     await reader.readexactly(5)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reachthru.bus import BusDoor
 from reachthru.controller_server import settings
 from reachthru.controller_server.sinks import enabled_sinks
 from reachthru.service import SettingsError
@@ -19,7 +20,7 @@ def test_an_empty_file_is_the_default_installation(tmp_path):
     loaded = load(tmp_path, "")
     assert loaded.embedded_port == 1883
     assert loaded.database_url == "sqlite:////var/lib/reachthru/controller.sqlite"
-    assert (loaded.api_host, loaded.api_port) == ("127.0.0.1", 8780)
+    assert (loaded.api.host, loaded.api.port) == ("127.0.0.1", 8780)
     assert loaded.sinks == ("log",)
     assert not loaded.debug
     assert loaded.groups_file is None
@@ -27,13 +28,17 @@ def test_an_empty_file_is_the_default_installation(tmp_path):
 
 
 def test_every_key_is_read(tmp_path):
+    password_file = tmp_path / "password"
+    password_file.write_text("secret\n")
     loaded = load(
         tmp_path,
-        """
+        f"""
         [DEFAULT]
         debug = true
         [bus]
-        url = mqtts://me:secret@broker
+        url = mqtts://broker
+        username = me
+        password_file = {password_file}
         [database]
         connection = sqlite:////x/y
         [api]
@@ -50,8 +55,10 @@ def test_every_key_is_read(tmp_path):
     )
     assert loaded.debug
     assert loaded.embedded_port is None
-    assert loaded.bus_url == "mqtts://me:secret@broker"
-    assert (loaded.api_host, loaded.api_port) == ("::1", 99)
+    assert loaded.bus_url == "mqtts://broker"
+    assert loaded.bus_door == BusDoor(username="me", password_file=password_file)
+    assert loaded.bus_door.password() == "secret"
+    assert (loaded.api.host, loaded.api.port) == ("::1", 99)
     assert loaded.groups_file == Path("/etc/reachthru/groups.yaml")
     assert loaded.show_hosts
     assert loaded.sinks == ("webhook", "log")
@@ -78,6 +85,11 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ("[api]\nlisten = 127.0.0.1:99999", ["[api] listen", "99999"]),
         ("[bus]\nurl = mqtts://embedded", ["[bus] url", "mqtt://embedded[:port]"]),
         ("[bus]\nurl = mqtt://embedded:many", ["[bus] url", "many"]),
+        ("[bus]\nurl = mqtt://me:secret@broker", ["[bus] url", "password_file"]),
+        ("[bus]\nurl = mqtts://broker\nusername = me", ["[bus]", "username and password_file"]),
+        ("[bus]\nurl = mqtts://broker\nca_file = /nowhere", ["[bus] ca_file = /nowhere"]),
+        ("[bus]\nurl = mqtt://broker\ncert_file = /x", ["[bus]", "cert_file", "mqtts://"]),
+        ("[bus]\nurl = mqtt://embedded\nusername = me", ["[bus] url", "no locks"]),
         ("[bus]\nurll = x", ["[bus] urll", "did you mean url"]),
         ("[nova]\nauth_typ = password", ["[nova]", "did you mean auth_type"]),
         (

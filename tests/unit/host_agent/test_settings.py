@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reachthru.bus import BusDoor
 from reachthru.host_agent import cli, settings
 from reachthru.protocol.group_port import GroupPolicy
 from reachthru.service import SettingsError
@@ -29,6 +30,7 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
         failure_threshold=1,
         registration_limit_s=0.0,
         bus_url="mqtt://127.0.0.1:1883",
+        bus_door=BusDoor(),
         outbox_path=Path("/var/lib/reachthru/outbox.sqlite"),
         groups=GroupPolicy(),
     )
@@ -40,13 +42,21 @@ def test_every_documented_key_is_read(tmp_path: Path) -> None:
         "[DEFAULT]\nhost = compute-7\n[discovery]\ndriver = directory\n"
         "[libvirt]\nconnection_uri = qemu+tls://x/system\n[directory]\npath = /srv/ports\n"
         "[heartbeat]\nmin_interval_ms = 250\nfailure_threshold = 3\nregistration_limit_s = 120\n"
-        "[bus]\nurl = mqtt://broker:1884\n[outbox]\npath = /srv/outbox.sqlite\n",
+        "[bus]\nurl = mqtts://broker:1884\nca_file = /ca\ncert_file = /cert\nkey_file = /key\n"
+        "username = me\npassword_file = /password\n[outbox]\npath = /srv/outbox.sqlite\n",
     )
     loaded = settings.load(path)
     assert (loaded.host, loaded.driver, loaded.bus_url) == (
         "compute-7",
         "directory",
-        "mqtt://broker:1884",
+        "mqtts://broker:1884",
+    )
+    assert loaded.bus_door == BusDoor(
+        ca_file=Path("/ca"),
+        cert_file=Path("/cert"),
+        key_file=Path("/key"),
+        username="me",
+        password_file=Path("/password"),
     )
     assert (loaded.min_interval_ms, loaded.failure_threshold) == (250, 3)
     assert loaded.registration_limit_s == 120.0
@@ -87,6 +97,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("text", "words"),
     [
         ("[discovery]\ndriver = none\n", ["[discovery] driver"]),
+        (
+            "[bus]\nurl = mqtts://x\nca_file = /nowhere\n[discovery]\ndriver = directory\n",
+            ["[bus] ca_file = /nowhere"],
+        ),
         ("[bus]\nurl = http://x\n[discovery]\ndriver = directory\n", ["[bus] url", "mqtt://"]),
     ],
 )

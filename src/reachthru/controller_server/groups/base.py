@@ -36,7 +36,7 @@ class MemberChange(Struct, frozen=True, kw_only=True):
     member: Member
     event_type: str  # Nova's legacy word, e.g. compute.instance.power_off.end
     priority: str  # INFO | ERROR | ...
-    timestamp: str  # when Nova said so, ISO 8601 UTC
+    timestamp: str  # when Nova or an agent said so, ISO 8601 UTC: the same on every controller
 
 
 class GroupDirectory(ABC):
@@ -51,6 +51,10 @@ class GroupDirectory(ABC):
     @abstractmethod
     async def run(self) -> None:
         """Keeps itself fresh until it is cancelled. What it depends on may come and go."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Returns once `run` has looked at its source for the first time, whatever it found."""
 
     @property
     @abstractmethod

@@ -2,6 +2,9 @@
 
 Who a message is from is what the bus says (its host) and what that host's agent reported (its
 instances). Nothing here waits: what can't be carried at once or soon is lost, and counted.
+
+Broadcasts and queries are answered by whichever controller gets them. A change of state reaches
+all of them, and the one that leads tells guests.
 """
 
 import asyncio
@@ -14,6 +17,7 @@ from reachthru.bus import ControllerBus
 from reachthru.controller_server.groups.agents_view import member_seen_by_agents
 from reachthru.controller_server.groups.base import Group, GroupDirectory, Member, MemberChange
 from reachthru.controller_server.groups.census import Census
+from reachthru.controller_server.groups.untold import Untold
 from reachthru.controller_server.groups.visible import visible_status
 from reachthru.controller_server.metrics import Metrics
 from reachthru.protocol.agent_bus import (
@@ -46,7 +50,10 @@ class _Early(Struct, frozen=True):
 
 
 class GroupRouter:
-    """On the event loop. `show_hosts`: guests may know where their peers run."""
+    """On the event loop. `show_hosts`: guests may know where their peers run.
+
+    `leads` says whether this controller is the one that tells of changes.
+    """
 
     def __init__(
         self,
@@ -56,11 +63,14 @@ class GroupRouter:
         metrics: Metrics,
         *,
         show_hosts: bool,
+        leads: Callable[[], bool],
     ) -> None:
         self._directory = directory
         self._census = census
         self._metrics = metrics
         self._show_hosts = show_hosts
+        self._leads = leads
+        self._untold = Untold()
         self._loop = asyncio.get_running_loop()
         self._bus = bus
         self._acks: dict[str, GroupAck] = {}  # by host
@@ -70,8 +80,10 @@ class GroupRouter:
         census.listeners.append(self._instance_changed)
 
     def close(self) -> None:
+        """Acknowledges what was taken, while the bus is still there."""
         if self._ack_later is not None:
             self._ack_later.cancel()
+            self._send_acks()
 
     # --- what agents say ---------------------------------------------------------------------
 
@@ -127,7 +139,22 @@ class GroupRouter:
     # --- what the directory says -------------------------------------------------------------
 
     def changed(self, change: MemberChange) -> None:
-        """A member's peers hear of its new state."""
+        """A member's peers hear of its new state, from us or from whoever leads."""
+        if self._leads():
+            self._tell(change)
+        else:
+            self._untold.keep(change, self._loop.time())
+
+    def lead(self) -> None:
+        """Tells what the leader before us may not have told; agents drop what they know."""
+        for change in self._untold.take():
+            self._tell(change)
+
+    def led_by_another(self, until: float) -> None:
+        """Somebody led until then, by the loop's clock."""
+        self._untold.told_by_another(until)
+
+    def _tell(self, change: MemberChange) -> None:
         group = self._directory.group(change.group_id)
         if group is None:
             return
@@ -163,7 +190,7 @@ class GroupRouter:
         for early in self._take_early(lambda early: early.until <= now):
             self._refuse(early.host, early.message.id, NOT_CARRIED, "not_carried")
 
-    def _instance_changed(self, uuid: str) -> None:
+    def _instance_changed(self, uuid: str, _at: str) -> None:
         if self._early:
             for early in self._take_early(
                 lambda early: (
@@ -180,17 +207,16 @@ class GroupRouter:
     # --- to agents ---------------------------------------------------------------------------
 
     def _by_host(self, members: Iterable[Member]) -> dict[str, list[str]]:
-        """Where each of these is reached. Agents know better than anybody who has a port."""
+        """Where each of these is reached: on a host whose agent says that it has the port."""
         hosts: dict[str, list[str]] = defaultdict(list)
         for member in members:
-            seen = self._census.find(member.uuid)
-            host = member.host if seen is None else seen.host
-            if host is None:
+            seen = self._census.find(member.uuid, prefer=member.host)
+            if seen is None:
                 self._metrics.group_loss("no_host")
-            elif not self._census.is_online(host):
+            elif not self._census.is_online(seen.host):
                 self._metrics.group_loss("host_offline")
             else:
-                hosts[host].append(member.uuid)
+                hosts[seen.host].append(member.uuid)
         return hosts
 
     def _send(self, host: str, message: ControllerMessage) -> None:

@@ -7,7 +7,6 @@ is wrong or missing leaves the groups as they were.
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -16,7 +15,6 @@ from msgspec import structs
 from reachthru.controller_server.groups.agents_view import ERROR, member_seen_by_agents
 from reachthru.controller_server.groups.base import Group, GroupDirectory, Member, MemberChange
 from reachthru.controller_server.groups.census import Census
-from reachthru.controller_server.model import iso
 
 LOOK_PERIOD_S = 0.5
 SIZE_LIMIT_BYTES = 4 * 1024 * 1024
@@ -51,6 +49,9 @@ class StaticDirectory(GroupDirectory):
         while True:
             await asyncio.sleep(LOOK_PERIOD_S)
             await self.refresh()
+
+    async def ready(self) -> None:
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Reads the file, if it has changed."""
@@ -110,7 +111,7 @@ class StaticDirectory(GroupDirectory):
         # Each group stands for a project of its own: its members can't compare hosts with others.
         return member_seen_by_agents(uuid, self._census, project_id=self._group_of[uuid])
 
-    def _instance_changed(self, uuid: str) -> None:
+    def _instance_changed(self, uuid: str, at: str) -> None:
         if uuid not in self._group_of:
             return
         waiting = self._recovering.pop(uuid, None)
@@ -121,11 +122,11 @@ class StaticDirectory(GroupDirectory):
             return
         if told == ERROR:
             loop = asyncio.get_running_loop()
-            self._recovering[uuid] = loop.call_later(RECOVERY_S, self._tell, uuid)
+            self._recovering[uuid] = loop.call_later(RECOVERY_S, self._tell, uuid, at)
         else:
-            self._tell(uuid)
+            self._tell(uuid, at)
 
-    def _tell(self, uuid: str) -> None:
+    def _tell(self, uuid: str, at: str) -> None:
         self._recovering.pop(uuid, None)
         if uuid not in self._group_of:
             return
@@ -137,7 +138,7 @@ class StaticDirectory(GroupDirectory):
                 member=member,
                 event_type=EVENT_TYPE,
                 priority="ERROR" if member.state == ERROR else "INFO",
-                timestamp=iso(datetime.now(UTC)),
+                timestamp=at,
             )
         )
 

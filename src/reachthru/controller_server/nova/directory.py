@@ -39,6 +39,7 @@ class NovaDirectory(GroupDirectory):
         self._api_turn = asyncio.Lock()  # its session is for one thread at a time
         self._api_answers: bool | None = None  # None: not asked yet
         self._refresh_wanted = asyncio.Event()
+        self._refreshed = asyncio.Event()
         self._doubts: dict[str, None] = {}
         self._doubted = asyncio.Event()
         self._waiting = threading.BoundedSemaphore(WAITING_LIMIT)
@@ -48,6 +49,9 @@ class NovaDirectory(GroupDirectory):
     @property
     def stale(self) -> bool:
         return not (self._api_answers and self._pulses.carries)
+
+    async def ready(self) -> None:
+        await self._refreshed.wait()
 
     def groups(self) -> Sequence[Group]:
         return self._cache.groups()
@@ -124,6 +128,7 @@ class NovaDirectory(GroupDirectory):
                 await asyncio.wait_for(self._refresh_wanted.wait(), pause_s)
             self._refresh_wanted.clear()
             pause_s = await self._refresh()
+            self._refreshed.set()
 
     async def _refresh(self) -> float:
         """Returns after how many seconds to do it again."""

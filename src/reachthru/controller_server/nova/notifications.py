@@ -12,10 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import oslo_messaging
-from oslo_config import cfg
-from oslo_messaging.opts import list_opts
-
+from reachthru.bus.oslo_library import configuration, oslo_messaging
 from reachthru.controller_server.nova.news import GarbledError, GroupNews, InstanceNews, read
 
 PULSE_INTERVAL_S = 1.0
@@ -101,7 +98,14 @@ class NotificationListener:
     def _run(self) -> None:
         # What becomes of the pulses is told by what is heard of them, and not each second.
         logging.getLogger("oslo_messaging.notify.messaging").setLevel(logging.CRITICAL)
-        transport = oslo_messaging.get_notification_transport(_configuration(), url=self._url)
+        conf = configuration(
+            EXCHANGE,
+            # Back soon after the broker is: by default it may wait for half a minute between tries.
+            rabbit_interval_max=2,
+            # Bounded: what waits, waits in RabbitMQ.
+            rabbit_qos_prefetch_count=100,
+        )
+        transport = oslo_messaging.get_notification_transport(conf, url=self._url)
         targets = [
             oslo_messaging.Target(topic=topic, exchange=EXCHANGE)
             for topic in (*TOPICS, self._topic)
@@ -129,18 +133,3 @@ class NotificationListener:
             notifier.info({}, _PULSE, {"life": self._life, "number": number})
             if self._stopping.wait(PULSE_INTERVAL_S):
                 return
-
-
-def _configuration() -> cfg.ConfigOpts:
-    """oslo.messaging's own settings; what the URL says behind its question mark wins."""
-    conf = cfg.ConfigOpts()
-    conf(args=[], default_config_files=[], default_config_dirs=[])
-    for group, options in list_opts():
-        conf.register_opts(options, group=group)
-    conf.set_override("control_exchange", EXCHANGE)
-    rabbit = "oslo_messaging_rabbit"
-    # Back soon after the broker is: by default it may wait for half a minute between tries.
-    conf.set_override("rabbit_interval_max", 2, group=rabbit)
-    # Bounded: what waits, waits in RabbitMQ.
-    conf.set_override("rabbit_qos_prefetch_count", 100, group=rabbit)
-    return conf

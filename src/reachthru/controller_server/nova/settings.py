@@ -14,12 +14,17 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from oslo_config import cfg
 
-from reachthru.service import SettingsError
+from reachthru.secret_files import shown_url
+from reachthru.service import SettingsError, secret, url_with_secret
 
 OWN_OPTIONS: list[cfg.Opt] = [
     # RabbitMQ, where Nova's notifications are; empty: no Nova. What else the connection needs
     # goes behind a question mark, by oslo.messaging's names: ?ssl=true&amqp_durable_queues=true
     cfg.StrOpt("notifications_url", default="", secret=True),
+    # A file with that URL's password, where the URL has none.
+    cfg.StrOpt("notifications_password_file", default=""),
+    # A file with the secret that auth_type needs: password, application_credential_secret or token.
+    cfg.StrOpt("password_file", default=""),
     # Our own queue on that RabbitMQ: one for each controller, and the same one after a restart.
     # RabbitMQ keeps it while the controller is away, and forever if its host is given up: an
     # `expires` policy on "^reachthru-" is advisable.
@@ -37,6 +42,14 @@ AUTH_TYPES = (
     "admin_token",
     "none",
 )
+_SECRET_OPTIONS = {
+    "password": "password",
+    "v3password": "password",
+    "v3applicationcredential": "application_credential_secret",
+    "token": "token",
+    "v3token": "token",
+    "admin_token": "token",
+}
 _TIMEOUT_S = 10  # where [nova] timeout is not set: keystoneauth would wait forever
 
 
@@ -82,20 +95,33 @@ def nova_settings(path: Path, conf: cfg.ConfigOpts) -> NovaSettings | None:
             "pip install 'reachthru[openstack]'"
         )
     if urlsplit(url).scheme not in ("rabbit", "rabbits"):
-        shown = url.rpartition("@")[2]  # without a password
         raise SettingsError(
-            f"{path}: [nova] notifications_url = {shown}: must be rabbit://user:password@host:port/"
+            f"{path}: [nova] notifications_url = {shown_url(url)}: must be rabbit://user:password@host:port/"
         )
     if own.auth_type not in AUTH_TYPES:
         raise SettingsError(
             f"{path}: [nova] auth_type = {own.auth_type or ''}: must be set, since "
             f"notifications_url is, to one of {', '.join(AUTH_TYPES)}"
         )
+    if own.password_file:
+        _use_secret(path, conf, own.auth_type, own.password_file)
     if own.timeout is None:
         conf.set_default("timeout", _TIMEOUT_S, group="nova")
     return NovaSettings(
-        notifications_url=url,
+        notifications_url=url_with_secret(
+            path, "nova", "notifications_password_file", url, own.notifications_password_file
+        ),
         notifications_pool=own.notifications_pool,
         snapshot_interval_s=own.snapshot_interval_s,
         conf=conf,
     )
+
+
+def _use_secret(path: Path, conf: cfg.ConfigOpts, auth_type: str, file: str) -> None:
+    """What `file` holds, where keystoneauth looks for it."""
+    option = _SECRET_OPTIONS.get(auth_type)
+    if option is None:
+        raise SettingsError(f"{path}: [nova] password_file: auth_type = {auth_type} needs none")
+    if conf.nova[option]:
+        raise SettingsError(f"{path}: [nova] password_file: {option} is set already")
+    conf.set_override(option, secret(path, "nova", "password_file", file), group="nova")

@@ -1,6 +1,7 @@
 """The application, and how errors look: `{"error": "one line"}`, never a stack trace."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -8,6 +9,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
 from reachthru.controller_server.rest import events, faults, groups, health, inventory
+from reachthru.controller_server.rest.door import Door
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 
@@ -15,8 +17,8 @@ _Request = Request[Any, Any, Any]
 _log = logging.getLogger(__name__)
 
 
-def rest_app(controller: ControllerState) -> Litestar:
-    """Serves what `controller` knows."""
+def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
+    """Serves what `controller` knows to whom `door` lets in; to everybody without one."""
     return Litestar(
         route_handlers=[
             faults.get_faults,
@@ -30,6 +32,7 @@ def rest_app(controller: ControllerState) -> Litestar:
             health.get_readiness,
             health.get_metrics,
         ],
+        guards=[door.guard] if door is not None else [],
         dependencies={"controller": Provide(lambda: controller, sync_to_thread=False)},
         exception_handlers={
             HTTPException: _http_error,
@@ -41,14 +44,16 @@ def rest_app(controller: ControllerState) -> Litestar:
     )
 
 
-def _error(text: str, status_code: int) -> Response[dict[str, str]]:
-    return Response({"error": text}, status_code=status_code)
+def _error(
+    text: str, status_code: int, headers: Mapping[str, str] | None = None
+) -> Response[dict[str, str]]:
+    return Response({"error": text}, status_code=status_code, headers=headers)
 
 
 def _http_error(_request: _Request, error: HTTPException) -> Response[dict[str, str]]:
     details = error.extra if isinstance(error.extra, list) else []
     causes = [f"{item.get('key', '')}: {item.get('message', '')}" for item in details]
-    return _error("; ".join(causes) or error.detail, error.status_code)
+    return _error("; ".join(causes) or error.detail, error.status_code, error.headers)
 
 
 def _no_database(_request: _Request, error: DatabaseError) -> Response[dict[str, str]]:

@@ -3,39 +3,48 @@
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 
+from reachthru.controller_server.rest.door import OPEN
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
+from reachthru.controller_server.store.deliveries import Backlog
 from reachthru.controller_server.store.tables import ONLINE
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@get("/healthz")
+@get("/healthz", opt={OPEN: True})
 async def get_health() -> dict[str, str]:
     """It answers, so it lives."""
     return {"status": "ok"}
 
 
-@get("/readyz", media_type=MediaType.JSON)
+@get("/readyz", media_type=MediaType.JSON, opt={OPEN: True})
 async def get_readiness(controller: NamedDependency[ControllerState]) -> Response[dict[str, str]]:
-    """200 when there are a broker and a database; 503 and what is missing otherwise."""
+    """200 when there are a broker and a database; 503 and what is missing otherwise.
+
+    `role`: leader or follower.
+    """
     if not controller.bus.connected:
         return Response({"error": "bus: no connection to the broker"}, status_code=503)
     try:
         await controller.database.ping()
     except DatabaseError as error:
         return Response({"error": f"database: {error}"}, status_code=503)
-    return Response({"status": "ready"})
+    role = "leader" if controller.leadership.leads() else "follower"
+    return Response({"status": "ready", "role": role})
 
 
 @get("/metrics")
 async def get_metrics(controller: NamedDependency[ControllerState]) -> Response[bytes]:
-    hosts = await controller.inventory.hosts()
+    hosts = controller.inventory.hosts()
     waiting = await controller.ledger.backlog()
     text = controller.metrics.render(
-        backlog={sink: waiting.get(sink, 0) for sink in controller.sinks},
+        backlog={sink: waiting.get(sink, Backlog(0, 0.0)) for sink in controller.sinks},
         refused=controller.bus.refused,
         agents=sum(host.state == ONLINE for host in hosts),
         bus_connected=controller.bus.connected,
+        leads=controller.leadership.leads(),
+        hosts_lost=controller.watch.lost,
+        carrier_suspected=controller.watch.suspects_carrier,
     )
     return Response(text, media_type=PROMETHEUS_TEXT)

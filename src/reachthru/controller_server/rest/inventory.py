@@ -11,19 +11,19 @@ from reachthru.controller_server.state import ControllerState
 
 @get("/v1/instances")
 async def get_instances(controller: NamedDependency[ControllerState]) -> dict[str, list[Instance]]:
-    return {"instances": await controller.inventory.instances()}
+    return {"instances": controller.inventory.instances()}
 
 
 @get("/v1/instances/{uuid:str}")
 async def get_instance(
     controller: NamedDependency[ControllerState], uuid: FromPath[str]
 ) -> dict[str, list[Instance]]:
-    found = await controller.inventory.instances(uuid)
-    if not found:
+    found = controller.inventory.instance(uuid)
+    if found is None:
         raise NotFoundException(f"no host has an instance {uuid}")
-    return {"instances": found}
+    return {"instances": [found]}
 
 
 @get("/v1/hosts")
 async def get_hosts(controller: NamedDependency[ControllerState]) -> dict[str, list[Host]]:
-    return {"hosts": await controller.inventory.hosts()}
+    return {"hosts": controller.inventory.hosts()}

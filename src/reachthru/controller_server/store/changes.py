@@ -1,13 +1,16 @@
 """Fault changes into rows. Functions of a connection, for the database's thread."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from reachthru.controller_server.model import iso, ms_since
+from reachthru.controller_server.model import iso, lane_of, ms_since
+from reachthru.controller_server.store.clock import now_s
+from reachthru.controller_server.store.deliveries import BEHIND_S
 from reachthru.controller_server.store.tables import PENDING, deliveries, fault_changes, faults
 from reachthru.protocol.agent_bus import FaultChange
 from reachthru.protocol.faults import FaultStatus
@@ -35,8 +38,11 @@ def add_changes(
     (fault id, status) is what makes a change new: repeats are passed over. A cleared fault that
     nobody here heard of is stored as raised and as cleared, so that every sink sees both.
     """
-    fault_ids = {item.change.fault_id for item in arrived}
-    seen = _seen(connection, sorted(fault_ids))
+    if not arrived:
+        return []
+    by_fault = {item.change.fault_id: item.change for item in reversed(arrived)}
+    _lock_faults(connection, by_fault)
+    seen = _seen(connection, sorted(by_fault))
     fresh: list[Arrived] = []
     for item in arrived:
         change = item.change
@@ -46,23 +52,54 @@ def add_changes(
                 fresh.append(Arrived(_as(change, status, item.at), item.at))
     if not fresh:
         return []
-    opened = [item.change for item in fresh if item.change.status is FaultStatus.RAISED]
-    if opened:
-        connection.execute(insert(faults), [_fault_row(change) for change in opened])
+    now = now_s(connection)
     ids = connection.scalars(
         insert(fault_changes).returning(fault_changes.c.id, sort_by_parameter_order=True),
-        [_change_row(item) for item in fresh],
+        [_change_row(item) | {"stored_at": now} for item in fresh],
     ).all()
     stored = [Stored(id, item.change) for id, item in zip(ids, fresh, strict=True)]
     _set_current(connection, stored)
-    rows = [
-        {"change_id": item.id, "sink": sink, "state": PENDING, "attempts": 0}
-        for item in stored
-        for sink in sinks
-    ]
+    rows = _delivery_rows(stored, sinks, now)
     if rows:
         connection.execute(insert(deliveries), rows)
     return stored
+
+
+def _lock_faults(connection: Connection, by_fault: Mapping[str, FaultChange]) -> None:
+    """Makes the faults where they are missing; all are ours until the end of the transaction.
+
+    Another controller may have the same changes at the same time, from an agent that repeats
+    them: in one order for all, so that nobody waits for somebody who waits.
+    """
+    put = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    rows = [_fault_row(by_fault[fault_id]) for fault_id in sorted(by_fault)]
+    connection.execute(put(faults).on_conflict_do_nothing(), rows)
+    connection.execute(
+        select(faults.c.id).where(faults.c.id.in_(by_fault)).order_by(faults.c.id).with_for_update()
+    ).all()
+
+
+def _delivery_rows(
+    stored: Sequence[Stored], sinks: Collection[str], now: float
+) -> list[dict[str, Any]]:
+    lanes: set[str] = set()
+    rows = []
+    for item in stored:
+        lane = lane_of(item.change)
+        due_at = now + BEHIND_S if lane in lanes else now
+        lanes.add(lane)
+        rows += [
+            {
+                "change_id": item.id,
+                "sink": sink,
+                "lane": lane,
+                "state": PENDING,
+                "attempts": 0,
+                "due_at": due_at,
+            }
+            for sink in sinks
+        ]
+    return rows
 
 
 def _seen(connection: Connection, fault_ids: Sequence[str]) -> set[tuple[str, str]]:
@@ -102,7 +139,7 @@ def _set_current(connection: Connection, stored: Sequence[Stored]) -> None:
             "new_cleared_at": item.change.cleared_at,
             "new_change_id": item.id,
         }
-        for fault_id, item in current.items()
+        for fault_id, item in sorted(current.items())
     ]
     connection.execute(statement, rows)
 
@@ -112,7 +149,7 @@ def _fault_row(change: FaultChange) -> dict[str, Any]:
         "id": change.fault_id,
         "kind": change.kind.value,
         "severity": change.severity.value,
-        "status": change.status.value,
+        "status": FaultStatus.RAISED.value,
         "instance_uuid": change.instance_uuid,
         "instance_name": change.instance_name,
         "host": change.host,

@@ -3,31 +3,36 @@
 SQLAlchemy blocks, so it stays off the event loop. Everything that waits to be written when the
 thread is free goes into one transaction: a burst of 10,000 faults costs some dozen waits for the
 disk and not 10,000.
+
+A database that is gone, frozen, full or read-only is said once, and once more when it is well;
+whoever wants to write tries again, and whatever is not written is still with its sender.
 """
 
 import asyncio
 import logging
+import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from alembic import command
-from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import (
-    ArgumentError,
-    DataError,
-    IntegrityError,
-    NoSuchModuleError,
-    SQLAlchemyError,
-)
+from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from reachthru.controller_server.store import engine as engines
+from reachthru.controller_server.store import schema
+from reachthru.secret_files import shown_url
 
 Result = TypeVar("Result")
 Operation = Callable[[Connection], Any]
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+FROZEN_S = 15.0  # a server that says nothing for so long is let go
+CLOSE_S = 2.0
+CONFLICT_TRIES = 5
+RECONNECT_MIN_S, RECONNECT_MAX_S = 0.1, 2.0
+
+_chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
@@ -42,110 +47,207 @@ class DatabaseError(Exception):
         self.of_data = of_data
 
 
+class _Waiting(NamedTuple):
+    operation: Operation
+    written: asyncio.Future[Any]
+    last: bool
+
+
 class Database:
     """`url` is SQLAlchemy's, e.g. `sqlite:////var/lib/reachthru/controller.sqlite`.
 
     Operations are functions of a connection and run on the database's thread. Every method
-    raises `DatabaseError`.
+    raises `DatabaseError`. An operation may run again after a conflict with another controller
+    or a lost connection: it must not change anything but the database.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
-        self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
+        self._waiting: list[_Waiting] = []
         self._committer: asyncio.Task[None] | None = None
-        self.healthy = False
+        self._watcher: asyncio.Task[None] | None = None
+        self._busy: tuple[float, Any] | None = None  # since when, with which connection
+        self._trouble: tuple[float, DatabaseError] | None = None  # since when
+        self._refusals = 0  # of connections, since the last one that was made
+        self._reconnect_at = 0.0
+        self.full = False  # the last write failed for want of room
 
     async def open(self) -> None:
-        """Makes the file's folder and the tables where they are missing."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
-        self.healthy = True
+        """SQLite gets its folder and tables where they are missing; PostgreSQL is checked."""
+        await self._in_thread(self._open, False)
+        self._watcher = asyncio.create_task(self._watch(), name="database watch")
+
+    async def upgrade(self) -> tuple[int, int]:
+        """Opens it with the newest tables. Returns the schema's version before and after."""
+        before: tuple[int, int] = await self._in_thread(self._open, True)
+        return before
 
     async def close(self) -> None:
-        """After what is being written."""
+        """After what is being written, if that takes no longer than `CLOSE_S`."""
         if self._committer is not None:
-            await self._committer
+            await asyncio.wait([self._committer], timeout=CLOSE_S)
+            if not self._committer.done() and self._busy is not None:
+                engines.cut(self._busy[1])
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._engine is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+            await self._in_thread(self._engine.dispose)
         self._thread.shutdown(wait=False)
 
-    async def write(self, operation: Callable[[Connection], Result]) -> Result:
-        """Returns what `operation` returned, once it is committed."""
+    async def write(
+        self, operation: Callable[[Connection], Result], *, last: bool = False
+    ) -> Result:
+        """Returns what `operation` returned, once it is committed.
+
+        `last`: it locks what it finds unlocked and waits for nobody. Within a transaction, it
+        runs after those that may wait: so no two controllers can wait for each other.
+        """
         written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, written))
+        self._waiting.append(_Waiting(operation, written, last))
         if self._committer is None or self._committer.done():
             self._committer = asyncio.create_task(self._commit_waiting(), name="group commit")
         return await written
 
     async def read(self, operation: Callable[[Connection], Result]) -> Result:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._read, operation)
+        outcome = await self._in_thread(self._read, operation)
+        if isinstance(outcome, DatabaseError):
+            raise outcome
+        result: Result = outcome
+        return result
 
     async def ping(self) -> None:
         """Raises `DatabaseError` when there is no database, or it took no write lately."""
         await self.read(lambda connection: connection.execute(text("SELECT 1")))
-        if not self.healthy:
+        if self._trouble is not None:
             raise DatabaseError(f"{self}: the last write failed")
 
     def __str__(self) -> str:
-        return make_url(self._url).render_as_string(hide_password=True)
+        return shown_url(self._url)
+
+    async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def _commit_waiting(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            operations = [operation for operation, _written in batch]
-            outcomes = await loop.run_in_executor(self._thread, self._commit, operations)
-            self.healthy = not any(
-                isinstance(outcome, DatabaseError) and not outcome.of_data for outcome in outcomes
-            )
-            for (_operation, written), outcome in zip(batch, outcomes, strict=True):
-                if written.done():  # whoever waited was cancelled
+            batch, self._waiting = sorted(self._waiting, key=lambda item: item.last), []
+            outcomes = await self._in_thread(self._commit, [item.operation for item in batch])
+            self._note(outcomes)
+            for item, outcome in zip(batch, outcomes, strict=True):
+                if item.written.done():  # whoever waited was cancelled
                     continue
                 if isinstance(outcome, DatabaseError):
-                    written.set_exception(outcome)
+                    item.written.set_exception(outcome)
                 else:
-                    written.set_result(outcome)
+                    item.written.set_result(outcome)
+
+    def _note(self, outcomes: list[Any]) -> None:
+        """Says what is new about the database's health."""
+        for outcome in outcomes:
+            if isinstance(outcome, DatabaseError) and not outcome.of_data:
+                if self._trouble is None:
+                    _log.error("%s; nothing is lost, trying again and again", outcome)
+                    self._trouble = (time.monotonic(), outcome)
+                return
+        if self._trouble is not None:
+            took_s = time.monotonic() - self._trouble[0]
+            _log.warning("%s: it takes everything again, after %.1f s", self, took_s)
+            self._trouble = None
+            self.full = False
 
     def _commit(self, operations: list[Operation]) -> list[Any]:
         """What each operation returned, or its `DatabaseError`."""
         try:
-            with self._required_engine().begin() as connection:
-                return [operation(connection) for operation in operations]
+            return self._try(self._transaction, operations)
         except DatabaseError as error:
             return [error] * len(operations)
         except Exception as error:  # an agent's number may be too large for a column, say
-            if len(operations) == 1:
-                return [self._explained(error)]
+            self.full = engines.is_full(error)
+            if len(operations) == 1 or engines.is_lost_connection(error):
+                return [self._explained(error)] * len(operations)
         # One of them is to blame, and the others must not suffer for it.
         return [outcome for operation in operations for outcome in self._commit([operation])]
 
-    def _read(self, operation: Callable[[Connection], Result]) -> Result:
-        try:
+    def _transaction(self, operations: list[Operation]) -> list[Any]:
+        with engines.writing(self._required_engine()).begin() as connection:
+            return [operation(connection) for operation in operations]
+
+    def _read(self, operation: Callable[[Connection], Result]) -> Result | DatabaseError:
+        def work(operation: Callable[[Connection], Result]) -> Result:
             with self._required_engine().connect() as connection:
                 return operation(connection)
-        except SQLAlchemyError as error:
-            raise self._explained(error) from error
 
-    def _open(self) -> None:
+        try:
+            return self._try(work, operation)
+        except DatabaseError as error:
+            return error
+        except SQLAlchemyError as error:
+            return self._explained(error)
+
+    def _try(self, work: Callable[[Any], Result], argument: Any) -> Result:
+        """Again after a conflict, and on a new connection after the loss of one."""
+        if time.monotonic() < self._reconnect_at:
+            raise DatabaseError(f"{self}: no connection; the next try is soon")
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                result = work(argument)
+                self._refusals = 0
+                return result
+            except SQLAlchemyError as error:
+                if engines.is_lost_connection(error):
+                    if tries > 1:
+                        self._space_the_tries()
+                        raise
+                elif engines.is_conflict(error) and tries < CONFLICT_TRIES:
+                    time.sleep(_chance.uniform(0.0, 0.05) * tries)
+                # The other one's row was not visible before it was in the way.
+                elif not (isinstance(error, IntegrityError) and tries == 1):
+                    raise
+
+    def _space_the_tries(self) -> None:
+        longest = min(RECONNECT_MAX_S, RECONNECT_MIN_S * 2.0 ** min(self._refusals, 10))
+        self._refusals += 1
+        self._reconnect_at = time.monotonic() + longest * _chance.uniform(0.5, 1.0)
+
+    async def _watch(self) -> None:
+        """A frozen server's connection is cut, or the thread would wait for it for ever."""
+        while True:
+            await asyncio.sleep(1.0)
+            busy = self._busy
+            if busy is not None and time.monotonic() - busy[0] > FROZEN_S:
+                _log.error("%s: it says nothing for %.0f s; the connection is cut", self, FROZEN_S)
+                engines.cut(busy[1])
+
+    def _open(self, upgrade: bool) -> tuple[int, int]:
         try:
             url = make_url(self._url)
-            if url.get_backend_name() == "sqlite" and url.database:
-                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = create_engine(url)
-            if url.get_backend_name() == "sqlite":
-                event.listen(engine, "connect", _prepare_sqlite)
-            with engine.begin() as connection:
-                migrations = Config()
-                migrations.set_main_option("script_location", str(_MIGRATIONS))
-                migrations.attributes["connection"] = connection
-                command.upgrade(migrations, "head")
+            engine = engines.open_engine(url)
+            if url.get_backend_name() == "postgresql":
+                event.listen(engine, "checkout", self._checked_out)
+                event.listen(engine, "checkin", self._checked_in)
+            with engines.writing(engine).begin() as connection:
+                before = schema.version(connection)
+                if upgrade or url.get_backend_name() == "sqlite":
+                    schema.upgrade(connection)
+                schema.check(connection)
+                after = schema.version(connection)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise DatabaseError(f"not sqlite:////path or the like: {error}") from error
+        except schema.SchemaError as error:
+            raise DatabaseError(f"{self}: {error}") from error
         except (SQLAlchemyError, OSError, CommandError) as error:
             raise self._explained(error) from error
         self._engine = engine
+        return before, after
+
+    def _checked_out(self, connection: Any, _record: object, _proxy: object) -> None:
+        self._busy = (time.monotonic(), connection)
+
+    def _checked_in(self, _connection: Any, _record: object) -> None:
+        self._busy = None
 
     def _required_engine(self) -> Engine:
         if self._engine is None:
@@ -155,15 +257,5 @@ class Database:
     def _explained(self, error: Exception) -> DatabaseError:
         cause = getattr(error, "orig", None) or error
         return DatabaseError(
-            f"{self}: {' '.join(str(cause).split())}",
-            of_data=isinstance(error, DataError | IntegrityError)
-            or not isinstance(error, SQLAlchemyError | OSError | CommandError),
+            f"{self}: {' '.join(str(cause).split())}", of_data=engines.is_of_data(error)
         )
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    # FULL: a commit that returned survives a loss of power, which is when faults come in.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

@@ -1,67 +1,49 @@
 """The faults and what each sink still has to be told: the asynchronous door to their tables."""
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from msgspec import Struct
 from sqlalchemy import Connection, bindparam, update
 
 from reachthru.controller_server.model import Fault, ms_since
+from reachthru.controller_server.store import deliveries as claims
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes, changed_at
-from reachthru.controller_server.store.database import Database, DatabaseError
+from reachthru.controller_server.store.database import Database
+from reachthru.controller_server.store.deliveries import Backlog, Claimer, Outcome
+from reachthru.controller_server.store.leases import hold_lease
+from reachthru.controller_server.store.outages import Loss, correlate, lose_hosts
 from reachthru.controller_server.store.queries import (
     FaultFilter,
     Pending,
-    PendingFilter,
-    count_pending,
     list_changes,
     list_faults,
     list_pending,
 )
-from reachthru.controller_server.store.tables import deliveries, fault_changes
-
-RETRY_S = 1.0
-# Outcomes gather for so long: a commit for each costs more than a delivery does, and what a crash
-# loses of them is only delivered once more.
-GATHER_S = 0.05
-_log = logging.getLogger(__name__)
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """How one attempt to tell a sink ended. `state`: pending (there will be another), done, failed.
-
-    `done_ms` is milliseconds from detection to the sink's yes.
-    """
-
-    change_id: int
-    sink: str
-    state: str
-    attempts: int
-    next_attempt_at: str | None = None
-    last_error: str | None = None
-    done_ms: float | None = None
+from reachthru.controller_server.store.tables import fault_changes
+from reachthru.controller_server.store.tail import list_ids
+from reachthru.protocol.faults import FaultStatus
 
 
 class Ledger:
-    """Every method raises `DatabaseError`, except `record`."""
+    """`owner` is this controller's name, of no other that is alive. Every method raises
+    `DatabaseError`.
+    """
 
-    def __init__(self, database: Database, sinks: Collection[str]) -> None:
+    def __init__(self, database: Database, sinks: Collection[str], owner: str) -> None:
         self._database = database
         self._sinks = tuple(sinks)
+        self._owner = owner
         # When a change was committed is known only afterwards: it is written with what comes next.
         self._stored_ms: dict[int, float] = {}
-        self._outcomes: list[Outcome] = []
-        self._recorder: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
+        self._writes_stored_ms = False
 
     async def add(self, arrived: Sequence[Arrived]) -> list[Stored]:
         """Returns, once they are committed, those that were new."""
 
         def operation(connection: Connection) -> list[Stored]:
-            return add_changes(connection, arrived, self._sinks)
+            stored = add_changes(connection, arrived, self._sinks)
+            correlate(connection, stored)
+            return stored
 
         stored = await self._database.write(operation)
         now = datetime.now(UTC)
@@ -75,55 +57,77 @@ class Ledger:
         stored_ms = dict(self._stored_ms)
         return await self._database.read(lambda c: list_faults(c, wanted, stored_ms))
 
-    async def as_of(self, change_ids: Sequence[int]) -> list[Fault]:
-        """Each fault as of one of these changes, in the order of arrival."""
+    async def lose_hosts(self, losses: Sequence[Loss], leader: str) -> list[Stored]:
+        """Raises a `host_lost` for each that has none, if `leader` still leads."""
+
+        def operation(connection: Connection) -> list[Stored]:
+            if not hold_lease(connection, leader):
+                return []
+            return lose_hosts(connection, losses, self._sinks)
+
+        return await self._database.write(operation)
+
+    async def as_of(self, keys: Sequence[tuple[str, FaultStatus]]) -> list[Fault]:
+        """Each fault as of one of its changes (fault id, status), in the order of arrival."""
         stored_ms = dict(self._stored_ms)
-        return await self._database.read(lambda c: list_changes(c, change_ids, stored_ms))
+        return await self._database.read(lambda c: list_changes(c, list_ids(c, keys), stored_ms))
 
-    async def pending(self, wanted: PendingFilter) -> list[Pending]:
-        """In the order of arrival."""
+    def claimer(self, sink: str, ttl_s: float) -> Claimer:
+        """This controller's worker for `sink`."""
+        return Claimer(sink, self._owner, ttl_s)
+
+    async def claim(self, claimer: Claimer, limit: int) -> list[Pending]:
+        """Up to `limit` changes that are due, each of another lane, in the order of arrival."""
         stored_ms = dict(self._stored_ms)
-        return await self._database.read(lambda c: list_pending(c, wanted, stored_ms))
 
-    async def backlog(self) -> dict[str, int]:
-        """How many changes each sink still has to be told; a sink with none may be missing."""
-        return await self._database.read(count_pending)
+        def operation(connection: Connection) -> list[Pending]:
+            ids = claims.claim(connection, claimer, limit)
+            return list_pending(connection, claimer.sink, ids, stored_ms)
 
-    def record(self, outcome: Outcome) -> None:
-        """Writes it soon, together with others. A delivery must not wait for the disk."""
-        self._outcomes.append(outcome)
-        if self._recorder is None or self._recorder.done():
-            self._recorder = asyncio.create_task(self._record(), name="delivery outcomes")
+        return await self._database.write(operation, last=True)
 
-    async def close(self) -> None:
-        """After what was recorded is written, or could not be."""
-        self._closing.set()
-        if self._recorder is not None:
-            await asyncio.wait((self._recorder,), timeout=RETRY_S)
-            self._recorder.cancel()
+    async def settle(self, claimer: Claimer, outcomes: Sequence[Outcome]) -> list[Pending]:
+        """Writes outcomes down; returns what is next in the lanes that may go on, claimed."""
+        stored_ms = dict(self._stored_ms)
+        carried = {} if self._writes_stored_ms else stored_ms  # by one sink's worker at a time
 
-    async def _record(self) -> None:
-        while self._outcomes:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GATHER_S):
-                    await self._closing.wait()
-            outcomes, self._outcomes = self._outcomes, []
-            try:
-                await self._write(outcomes, dict(self._stored_ms))
-            except DatabaseError as error:
-                _log.error("deliveries are not written down, trying again: %s", error)
-                self._outcomes = outcomes + self._outcomes
-                await asyncio.sleep(RETRY_S)
+        def operation(connection: Connection) -> list[Pending]:
+            _write_stored_ms(connection, carried)
+            ids = claims.settle(connection, claimer, outcomes)
+            return list_pending(connection, claimer.sink, ids, stored_ms)
 
-    async def _write(self, outcomes: Sequence[Outcome], stored_ms: dict[int, float]) -> None:
-        await self._database.write(lambda c: _write_outcomes(c, outcomes, stored_ms))
-        for change_id in stored_ms:
+        if not carried:
+            return await self._database.write(operation)
+        self._writes_stored_ms = True
+        try:
+            following = await self._database.write(operation)
+        finally:
+            self._writes_stored_ms = False
+        for change_id in carried:
             del self._stored_ms[change_id]
+        return following
+
+    async def give_back(self, claimer: Claimer, change_ids: Collection[int] | None = None) -> None:
+        """Ends claims before their time; None: all of this worker's."""
+        # Last, as claims are: behind one that nobody waits for any more.
+        await self._database.write(lambda c: claims.give_back(c, claimer, change_ids), last=True)
+
+    async def wake_resting(self, sink: str) -> None:
+        """The sink takes faults again: what failed is due at once."""
+        await self._database.write(lambda c: claims.wake_resting(c, sink))
+
+    async def repeat_active(self, sink: str, after_id: int, limit: int) -> tuple[int, int | None]:
+        """See `deliveries.repeat_active`."""
+        return await self._database.write(
+            lambda c: claims.repeat_active(c, sink, after_id, limit), last=True
+        )
+
+    async def backlog(self) -> dict[str, Backlog]:
+        """By sink; one that was told everything may be missing."""
+        return await self._database.read(claims.count_pending)
 
 
-def _write_outcomes(
-    connection: Connection, outcomes: Sequence[Outcome], stored_ms: dict[int, float]
-) -> None:
+def _write_stored_ms(connection: Connection, stored_ms: dict[int, float]) -> None:
     if stored_ms:
         connection.execute(
             update(fault_changes)
@@ -131,26 +135,3 @@ def _write_outcomes(
             .values(stored_ms=bindparam("new_stored_ms")),
             [{"change": id, "new_stored_ms": ms} for id, ms in stored_ms.items()],
         )
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.change_id == bindparam("change"), deliveries.c.sink == bindparam("to"))
-        .values(
-            state=bindparam("new_state"),
-            attempts=bindparam("new_attempts"),
-            next_attempt_at=bindparam("new_next_attempt_at"),
-            last_error=bindparam("new_last_error"),
-            done_ms=bindparam("new_done_ms"),
-        ),
-        [
-            {
-                "change": outcome.change_id,
-                "to": outcome.sink,
-                "new_state": outcome.state,
-                "new_attempts": outcome.attempts,
-                "new_next_attempt_at": outcome.next_attempt_at,
-                "new_last_error": outcome.last_error,
-                "new_done_ms": outcome.done_ms,
-            }
-            for outcome in outcomes
-        ],
-    )

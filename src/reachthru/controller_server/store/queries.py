@@ -5,16 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, select
 
-from reachthru.controller_server.model import Delivery, Fault, Host, Instance
+from reachthru.controller_server.model import Delivery, Fault
 from reachthru.controller_server.store.tables import (
-    PENDING,
     deliveries,
     fault_changes,
     faults,
-    hosts,
-    instances,
 )
 from reachthru.protocol.faults import FaultStatus
 
@@ -31,15 +28,12 @@ class FaultFilter(Struct, frozen=True, kw_only=True):
 
 
 class Pending(Struct):
-    """What one sink still has to be told. `lane`: changes of one lane keep their order."""
+    """What one sink has to be told now. `is_repeat`: it has said yes to this before."""
 
     change_id: int
     attempts: int
+    is_repeat: bool
     fault: Fault
-
-    @property
-    def lane(self) -> str:
-        return self.fault.instance_uuid or self.fault.host
 
 
 _changes: Select[Any] = select(
@@ -83,87 +77,24 @@ def list_changes(
     return _faults(connection, rows, stored_ms)
 
 
-class PendingFilter(Struct, frozen=True, kw_only=True):
-    """What `sink` has to be told, from behind change `after_id`; None: of every lane."""
-
-    sink: str
-    after_id: int
-    limit: int
-    lane: str | None = None
-
-
 def list_pending(
-    connection: Connection, wanted: PendingFilter, stored_ms: Mapping[int, float]
+    connection: Connection, sink: str, change_ids: Sequence[int], stored_ms: Mapping[int, float]
 ) -> list[Pending]:
-    """In the order of arrival."""
-    query = select(deliveries.c.change_id, deliveries.c.attempts).where(
-        deliveries.c.sink == wanted.sink,
-        deliveries.c.state == PENDING,
-        deliveries.c.change_id > wanted.after_id,
-    )
-    if wanted.lane is not None:
-        lane = func.coalesce(func.nullif(faults.c.instance_uuid, ""), faults.c.host)
-        query = query.join_from(
-            deliveries, fault_changes, fault_changes.c.id == deliveries.c.change_id
+    """These changes, in the order of arrival."""
+    tries = {
+        row.change_id: row
+        for ids in _chunks(change_ids)
+        for row in connection.execute(
+            select(deliveries.c.change_id, deliveries.c.attempts, deliveries.c.done_ms).where(
+                deliveries.c.sink == sink, deliveries.c.change_id.in_(ids)
+            )
         )
-        query = query.join(faults, faults.c.id == fault_changes.c.fault_id)
-        query = query.where(lane == wanted.lane)
-    waiting = connection.execute(query.order_by(deliveries.c.change_id).limit(wanted.limit)).all()
-    found = list_changes(connection, [change_id for change_id, _attempts in waiting], stored_ms)
+    }
+    ordered = sorted(change_ids)
     return [
-        Pending(change_id, attempts, fault)
-        for (change_id, attempts), fault in zip(waiting, found, strict=True)
+        Pending(id, tries[id].attempts, tries[id].done_ms is not None, fault)
+        for id, fault in zip(ordered, list_changes(connection, ordered, stored_ms), strict=True)
     ]
-
-
-def count_pending(connection: Connection) -> dict[str, int]:
-    """How many changes each sink still has to be told."""
-    rows = connection.execute(
-        select(deliveries.c.sink, func.count().label("changes"))
-        .where(deliveries.c.state == PENDING)
-        .group_by(deliveries.c.sink)
-    )
-    return {row.sink: row.changes for row in rows}
-
-
-def list_hosts(connection: Connection) -> list[Host]:
-    rows = connection.execute(select(hosts).order_by(hosts.c.host))
-    return [
-        Host(
-            host=row.host,
-            state=row.state,
-            agent_version=row.agent_version,
-            guests=row.guests,
-            lateness_ms=row.lateness_ms,
-        )
-        for row in rows
-    ]
-
-
-def list_instances(connection: Connection, uuid: str | None = None) -> list[Instance]:
-    """Every instance once: where two hosts tell of one, the host where it is registered.
-
-    If that is both or neither (a migration), the host that told of it last.
-    """
-    query = select(instances).order_by(
-        instances.c.uuid, instances.c.registered, instances.c.reported_at
-    )
-    if uuid is not None:
-        query = query.where(instances.c.uuid == uuid)
-    return list({row.uuid: instance_of(row) for row in connection.execute(query)}.values())
-
-
-def instance_of(row: Row[Any]) -> Instance:
-    return Instance(
-        uuid=row.uuid,
-        name=row.name,
-        host=row.host,
-        state=row.state,
-        interval_ms=row.interval_ms,
-        last_seen_at=row.last_seen_at,
-        registered=row.registered,
-        health=row.health,
-    )
 
 
 def _faults(
@@ -181,7 +112,13 @@ def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, floa
     result = []
     for delivery in told:
         result.append(
-            Delivery(sink=delivery.sink, state=delivery.state, attempts=delivery.attempts)
+            Delivery(
+                sink=delivery.sink,
+                state=delivery.state,
+                attempts=delivery.attempts,
+                last_error=delivery.last_error,
+                next_attempt_at=delivery.next_attempt_at,
+            )
         )
         if delivery.done_ms is not None:
             stages_ms[f"sink:{delivery.sink}"] = delivery.done_ms
@@ -200,6 +137,8 @@ def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, floa
         corrective_action=row.corrective_action,
         stages_ms=stages_ms,
         deliveries=result,
+        correlated_to=row.correlated_to,
+        instances=row.instances or [],
     )
 
 

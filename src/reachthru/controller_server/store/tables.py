@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -34,6 +35,7 @@ hosts = Table(
     Column("guests", Integer, nullable=False),
     Column("lateness_ms", Float, nullable=False),
     Column("reported_at", String(40), nullable=False),
+    Column("said_goodbye", Boolean, nullable=False, server_default=false()),
 )
 
 # An instance that migrates is on two hosts for a while, and each host tells of its own side.
@@ -66,6 +68,8 @@ faults = Table(
     Column("cleared_at", String(40)),
     Column("corrective_action", String(16), nullable=False),
     Column("last_change_id", ChangeId, nullable=False),
+    Column("correlated_to", String(255)),  # the loss of its host, which is the cause
+    Column("instances", JSON),  # of a host that is lost: those that it carried
     Index("faults_by_change", "last_change_id"),
     Index("faults_by_status", "status", "last_change_id"),
     Index("faults_by_instance", "instance_uuid", "last_change_id"),
@@ -83,24 +87,48 @@ fault_changes = Table(
     Column("detail", Text, nullable=False),
     Column("stages_ms", JSON, nullable=False),
     Column("stored_ms", Float),
+    Column("stored_at", Float),  # by the clock of clock.py
     UniqueConstraint("fault_id", "status", name="fault_changes_once"),
 )
 
+# What a sink is told of one change. Pending rows of one lane (an instance) are told one after the
+# other: the first of them may be claimed once it is due, by one controller at a time.
 deliveries = Table(
     "deliveries",
     metadata,
     Column("change_id", ChangeId, ForeignKey("fault_changes.id"), primary_key=True),
     Column("sink", String(32), primary_key=True),
+    Column("lane", String(255), nullable=False, server_default=""),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("next_attempt_at", String(40)),
+    # Nobody touches a pending row before this: the next attempt, or the end of a claim.
+    Column("due_at", Float, nullable=False, server_default="0"),
+    Column("claimed_by", String(255)),
+    Column("next_attempt_at", String(40)),  # of those that failed, for people
     Column("last_error", Text),
     Column("done_ms", Float),
     Index(
-        "deliveries_pending",
+        "deliveries_due",
         "sink",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "deliveries_lane",
+        "sink",
+        "lane",
         "change_id",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
     ),
+)
+
+# What one controller at a time may have; `until` in seconds since 1970, see clock.py.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("until", Float, nullable=False),
 )

@@ -1,0 +1,39 @@
+"""oslo.messaging as reachthru uses it: quiet, in OS threads, with settings of its own.
+
+Everybody here who uses oslo.messaging gets it through this file.
+"""
+
+import logging
+import warnings
+
+from oslo_config import cfg
+
+with warnings.catch_warnings():
+    # It imports eventlet where that is installed, which complains of itself; nothing here uses it.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import oslo_messaging
+    from oslo_messaging import opts as oslo_messaging_opts
+
+__all__ = ["configuration", "oslo_messaging"]
+
+RABBIT = "oslo_messaging_rabbit"
+
+# It logs an error at each try to connect, several times over. Whoever uses it here says once that
+# a broker is away, and once that it is back.
+logging.getLogger("oslo_messaging._drivers").setLevel(logging.CRITICAL)
+
+
+def configuration(exchange: str, **rabbit: object) -> cfg.ConfigOpts:
+    """oslo.messaging's settings, apart from the process's `cfg.CONF`.
+
+    `rabbit` are options of its section `oslo_messaging_rabbit`, by its names. What a URL says
+    behind its question mark wins over them.
+    """
+    conf = cfg.ConfigOpts()
+    conf(args=[], default_config_files=[], default_config_dirs=[])
+    for group, options in oslo_messaging_opts.list_opts():
+        conf.register_opts(options, group=group)
+    conf.set_override("control_exchange", exchange)
+    for name, value in rabbit.items():
+        conf.set_override(name, value, group=RABBIT)
+    return conf

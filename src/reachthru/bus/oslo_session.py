@@ -1,0 +1,312 @@
+"""One life of a connection to RabbitMQ through oslo.messaging, which blocks: all of it is threads.
+
+A session is opened, carries, breaks once, and is thrown away whole. oslo.messaging would rather
+keep it and try again for ever, and a sender that may not do so never comes back (18.3: "connection
+already closed", long after the broker returned).
+
+Senders are *lanes*, one thread each. What waits in a lane while a message is on its way goes out
+together: a confirmation costs a disk write, however much it confirms.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked
+from oslo_messaging.dispatcher import DispatcherBase
+from oslo_messaging.notify.listener import NotificationServer
+
+from reachthru.bus.doors import DoorError
+from reachthru.bus.oslo_library import oslo_messaging
+
+# The exchange that every RabbitMQ has. Whoever publishes through oslo.messaging also declares the
+# exchange, and needs the right to; this is the one that this right does not allow to delete.
+EXCHANGE = "amq.topic"
+PRIORITY = "info"  # oslo.messaging ends the routing keys of what it listens for with a priority
+
+BATCH_LIMIT = 200  # messages that go out together, and
+BATCH_LIMIT_BYTES = 256 * 1024
+LANE_LIMIT = 10_000  # messages that wait to be sent
+OFFER_LIMIT = 500  # ... when they may not wait long
+
+_log = logging.getLogger(__name__)
+
+
+class SessionError(Exception):
+    """Why there is no connection; one line for the operator."""
+
+
+class RefusedError(Exception):
+    """The broker refuses this one message; the session goes on."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One message. With the same key and lane, they keep their order.
+
+    The broker drops it after `ttl_s`. `done` is resolved on the event loop.
+    """
+
+    key: str
+    payload: str
+    ttl_s: float
+    done: "asyncio.Future[None] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A queue, and the keys that it is bound to. Whoever uses the same queue shares it."""
+
+    queue: str
+    keys: tuple[str, ...]
+
+
+class Session:
+    """`receive` gets (key, payloads) on the event loop. `broken` is resolved with the reason.
+
+    `open` and `close` block: they are for threads; the rest is for the event loop.
+    """
+
+    def __init__(
+        self,
+        make_transport: Callable[[], Any],
+        sources: Sequence[Source],
+        lanes: int,
+        receive: Callable[[str, object], None],
+    ) -> None:
+        self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.confirmed_at = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._make_transport = make_transport
+        self._transport: Any = None
+        self._sources = sources
+        self._receive = receive
+        self._opened = threading.Event()  # or given up
+        self._closing = threading.Event()
+        self._lanes = [_Lane(self, number) for number in range(lanes)]
+        self._listeners: list[Any] = []
+
+    def open(self, alive_key: str) -> None:
+        """Connects; raises `SessionError`. `alive_key` is one that nobody listens to."""
+        try:
+            self._transport = self._make_transport()
+            publish(self._transport, alive_key, [], ttl_s=1)
+            for source in self._sources:
+                if self._closing.is_set():
+                    return
+                listener = _listener(self._transport, source, self._take)
+                listener.start(override_pool_size=1)  # one worker keeps the order
+                self._listeners.append(listener)
+            for lane in self._lanes:
+                lane.start()
+        except DoorError:
+            raise
+        except Exception as error:  # its own, kombu's, amqp's and ssl's all come through
+            raise SessionError(explain(error)) from error
+        finally:
+            self._opened.set()
+
+    def close(self) -> None:
+        """Takes as long as what is on its way takes to fail."""
+        self._closing.set()
+        self._opened.wait()
+        for lane in self._lanes:
+            lane.stop()
+        for listener in self._listeners:
+            listener.stop()
+            listener.wait()
+        if self._transport is not None:
+            self._transport.cleanup()
+
+    def put(self, outgoing: Outgoing, lane: int) -> bool:
+        """False: too many wait already."""
+        waiting = self._lanes[lane].waiting
+        limit = LANE_LIMIT if outgoing.done is not None else OFFER_LIMIT
+        if waiting.qsize() >= limit:
+            return False
+        waiting.put(outgoing)
+        return True
+
+    def fail(self, reason: str) -> None:
+        if not self.broken.done():
+            self.broken.set_result(reason)
+
+    # --- In threads ---------------------------------------------------------------------------
+
+    def carry(self, batch: Iterable[Outgoing]) -> None:
+        """Sends it, and resolves who waits. Raises `SessionError`, with nobody resolved."""
+        for key, together in _bundles(batch):
+            waiting = [outgoing.done for outgoing in together if outgoing.done is not None]
+            payloads = [outgoing.payload for outgoing in together]
+            error: RefusedError | None = None
+            try:
+                publish(self._transport, key, payloads, together[0].ttl_s)
+            except Exception as failure:
+                if not _is_of_the_message(failure):
+                    raise SessionError(explain(failure)) from failure
+                error = RefusedError(explain(failure))
+            self._loop.call_soon_threadsafe(self._settle, waiting, error)
+
+    def report_failure(self, reason: str) -> None:
+        self._loop.call_soon_threadsafe(self.fail, reason)
+
+    def _take(self, key: str, payloads: object) -> bool:
+        """Hands it to the event loop, and waits until it is there; more waits in RabbitMQ."""
+        handed = threading.Event()
+
+        def receive() -> None:
+            try:
+                self._receive(key, payloads)
+            finally:
+                handed.set()
+
+        self._loop.call_soon_threadsafe(receive)
+        while not handed.wait(1.0):
+            if self._closing.is_set():
+                return False
+        return True
+
+    # --- On the event loop --------------------------------------------------------------------
+
+    def _settle(self, waiting: "list[asyncio.Future[None]]", error: RefusedError | None) -> None:
+        self.confirmed_at = time.monotonic()
+        for done in waiting:
+            if done.done():  # it was given up
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+
+class _Lane:
+    def __init__(self, session: Session, number: int) -> None:
+        self.waiting: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
+        self._session = session
+        self._thread = threading.Thread(target=self._run, name=f"rabbit lane {number}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Until what it is sending has arrived, or failed; the rest is dropped."""
+        self.waiting.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while batch := self._batch():
+                self._session.carry(batch)
+        except SessionError as error:
+            self._tell(str(error))
+        except RuntimeError:  # the event loop is closed
+            return
+
+    def _tell(self, reason: str) -> None:
+        try:
+            self._session.report_failure(reason)
+        except RuntimeError:
+            return
+
+    def _batch(self) -> list[Outgoing]:
+        """What waits, once something does; nothing: it is over."""
+        batch: list[Outgoing] = []
+        outgoing = self.waiting.get()
+        while outgoing is not None:
+            batch.append(outgoing)
+            if len(batch) == BATCH_LIMIT:
+                break
+            try:
+                outgoing = self.waiting.get_nowait()
+            except queue.Empty:
+                break
+        return [] if outgoing is None else batch
+
+
+class _Dispatcher(DispatcherBase):  # type: ignore[misc]  # oslo.messaging has no types
+    supported_priorities = (PRIORITY,)
+
+    def __init__(self, take: Callable[[str, object], bool]) -> None:
+        self._take = take
+
+    def dispatch(self, incoming: Any) -> Any:
+        result = oslo_messaging.NotificationResult
+        try:
+            taken = self._take(routing_key(incoming), incoming.message.get("messages"))
+        except RuntimeError:  # the event loop is closed
+            taken = False
+        return result.HANDLED if taken else result.REQUEUE
+
+
+def _listener(transport: Any, source: Source, take: Callable[[str, object], bool]) -> Any:
+    """oslo.messaging's listener for notifications: of all its ends the one that names its queue,
+    makes no other, and acknowledges a message after it was taken."""
+    targets = [oslo_messaging.Target(exchange=EXCHANGE, topic=key) for key in source.keys]
+    return NotificationServer(
+        transport, targets, _Dispatcher(take), executor="threading", pool=source.queue
+    )
+
+
+def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None:
+    """Returns when the broker has it. Raises whatever oslo.messaging, kombu, amqp and ssl do.
+
+    This is what `RPCClient.cast` calls: it has no time to live, and insists on options that only
+    the process's `cfg.CONF` has.
+    """
+    target = oslo_messaging.Target(exchange=EXCHANGE, topic=f"{key}.{PRIORITY}")
+    transport._send(target, {}, {"messages": payloads}, timeout=ttl_s, retry=0)
+
+
+def routing_key(incoming: Any) -> str:
+    """What the message was published with, as the broker allowed it; without the priority.
+
+    oslo.messaging shows it nowhere: this is kombu's message, inside its own.
+    """
+    key: str = incoming.message._raw_message.delivery_info["routing_key"]
+    return key.removesuffix(f".{PRIORITY}")
+
+
+def _bundles(batch: Iterable[Outgoing]) -> Iterable[tuple[str, list[Outgoing]]]:
+    """By key, in order, none of them too large."""
+    open_bundles: dict[tuple[str, float], list[Outgoing]] = {}
+    sizes: dict[tuple[str, float], int] = {}
+    for outgoing in batch:
+        kind = (outgoing.key, outgoing.ttl_s)
+        size = len(outgoing.payload)
+        if kind in open_bundles and sizes[kind] + size > BATCH_LIMIT_BYTES:
+            yield outgoing.key, open_bundles.pop(kind)
+        if kind not in open_bundles:
+            open_bundles[kind], sizes[kind] = [], 0
+        open_bundles[kind].append(outgoing)
+        sizes[kind] += size
+    for (key, _ttl_s), together in open_bundles.items():
+        yield key, together
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _is_of_the_message(error: Exception) -> bool:
+    """The broker answered, and the answer is no."""
+    return any(isinstance(cause, ChannelError | MessageNacked) for cause in _causes(error))
+
+
+def explain(error: BaseException) -> str:
+    """One line for the operator, from the innermost of what oslo.messaging wraps."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, TimeoutError):
+            return "no answer in time: frozen, or a memory or disk alarm (rabbitmqctl status)"
+        if isinstance(cause, AMQPError) and cause.reply_text:
+            return " ".join(str(cause.reply_text).split())
+    return " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__

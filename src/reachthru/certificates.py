@@ -1,0 +1,71 @@
+"""Certificates from PEM files, and errors that say which file is not right.
+
+Only the standard library: the operator's command line must start fast.
+"""
+
+import os
+import ssl
+from os import PathLike
+
+from reachthru.secret_files import SecretFileError, refuse_open
+
+PemFile = str | PathLike[str]
+
+
+class CertificateError(Exception):
+    """One line: which file, and why it can't be used."""
+
+
+def client_tls(
+    ca_file: PemFile | None, cert_file: PemFile | None, key_file: PemFile | None
+) -> ssl.SSLContext:
+    """Verifies whom it talks to, by `ca_file` or else by the machine's authorities.
+
+    `cert_file` is shown to who asks for one. Raises `CertificateError`.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file is not None:
+        # Theirs alone: the machine's authorities vouch for the whole world.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        trust(context, ca_file)
+    if cert_file is not None:
+        load_certificate(context, cert_file, key_file)
+    elif key_file is not None:
+        raise CertificateError(f"{key_file}: a key is of no use without its certificate")
+    return context
+
+
+def trust(context: ssl.SSLContext, ca_file: PemFile) -> None:
+    """Raises `CertificateError`."""
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:
+        raise CertificateError(
+            f"{ca_file}: no authority's certificate: {_reason(error)}"
+        ) from error
+
+
+def load_certificate(context: ssl.SSLContext, cert_file: PemFile, key_file: PemFile | None) -> None:
+    """Raises `CertificateError`. Without `key_file`, the key is in `cert_file`, too."""
+    try:
+        secret = key_file if key_file is not None else cert_file
+        refuse_open(secret, os.stat(secret))  # noqa: PTH116
+        context.load_cert_chain(cert_file, key_file, password=_no_password)
+    except SecretFileError as error:
+        raise CertificateError(str(error)) from error
+    except (OSError, ValueError) as error:
+        key = f" with the key {key_file}" if key_file is not None else ""
+        raise CertificateError(f"certificate {cert_file}{key}: {_reason(error)}") from error
+
+
+def _no_password() -> str:
+    """OpenSSL would ask the terminal, and wait."""
+    raise ValueError("the key is encrypted; store it without a passphrase, for one user alone")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "no PEM file of the right kind").replace("_", " ").lower()
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,139 @@
+"""[api]: where REST listens, and for whom."""
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from oslo_config import cfg
+
+from reachthru.controller_server.rest.keystone import KeystoneSettings
+from reachthru.controller_server.rest.tls import TlsSettings
+from reachthru.secret_files import SecretFile, SecretFileError, shown_url
+from reachthru.service import SettingsError
+
+OPTIONS: list[cfg.Opt] = [
+    cfg.StrOpt("listen", default="127.0.0.1:8780"),
+    # Who may ask. none: this machine, anything; the others: whoever has a token.
+    cfg.StrOpt("auth", default="none", choices=["none", "token", "keystone"]),
+    # A token a line; with keystone too, for what can't get tokens there (Prometheus).
+    cfg.StrOpt("reader_token_file", default=""),
+    cfg.StrOpt("admin_token_file", default=""),
+    cfg.StrOpt("keystone_url", default=""),
+    cfg.StrOpt("keystone_ca_file", default=""),
+    cfg.ListOpt("admin_roles", default=["admin"]),
+    cfg.ListOpt("reader_roles", default=["reader"]),
+    # Ids of the projects in which reader_roles count, besides the system.
+    cfg.ListOpt("reader_projects", default=[]),
+    cfg.StrOpt("tls_cert_file", default=""),
+    cfg.StrOpt("tls_key_file", default=""),
+    # Whoever asks must then have a certificate, too.
+    cfg.StrOpt("tls_client_ca_file", default=""),
+]
+
+
+class ApiSettings(Struct, frozen=True, kw_only=True):
+    """Without token files and `keystone` everybody on this machine may do everything."""
+
+    host: str
+    port: int
+    reader_tokens: SecretFile | None
+    admin_tokens: SecretFile | None
+    keystone: KeystoneSettings | None
+    tls: TlsSettings | None
+
+    @property
+    def locked(self) -> bool:
+        return any((self.reader_tokens, self.admin_tokens, self.keystone))
+
+    @property
+    def loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def api_settings(path: Path, conf: cfg.ConfigOpts) -> ApiSettings:
+    """From settings in which `OPTIONS` are registered as [api]. Raises `SettingsError`."""
+    section = conf.api
+    host, port = _listen(path, section.listen)
+    settings = ApiSettings(
+        host=host,
+        port=port,
+        reader_tokens=_token_file(path, section, "reader_token_file"),
+        admin_tokens=_token_file(path, section, "admin_token_file"),
+        keystone=_keystone(path, section),
+        tls=_tls(path, section),
+    )
+    if section.auth == "none" and not settings.loopback:
+        raise SettingsError(
+            f"{path}: [api] listen = {section.listen}: others could ask from there, and with "
+            "[api] auth = none nobody is asked for a token; set auth = token or keystone, or "
+            "listen on 127.0.0.1"
+        )
+    if section.auth == "token" and not settings.locked:
+        raise SettingsError(
+            f"{path}: [api] auth = token: needs reader_token_file, admin_token_file or both"
+        )
+    return settings
+
+
+def _listen(path: Path, listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{path}: [api] listen = {listen}: must be ADDRESS:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _token_file(path: Path, section: Any, option: str) -> SecretFile | None:
+    value = section[option]
+    if not value:
+        return None
+    if section.auth == "none":
+        raise SettingsError(f"{path}: [api] {option}: set auth = token or keystone with it")
+    file = SecretFile(Path(value))
+    try:
+        file.lines()
+    except SecretFileError as error:
+        raise SettingsError(f"{path}: [api] {option}: {error}") from error
+    return file
+
+
+def _keystone(path: Path, section: Any) -> KeystoneSettings | None:
+    if section.auth != "keystone":
+        if section.keystone_url:
+            raise SettingsError(f"{path}: [api] keystone_url: set auth = keystone with it")
+        return None
+    parts = urlsplit(section.keystone_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise SettingsError(
+            f"{path}: [api] keystone_url = {shown_url(section.keystone_url)}: must be Keystone's "
+            "address, https://... or http://..., since auth = keystone"
+        )
+    if section.keystone_ca_file and not Path(section.keystone_ca_file).is_file():
+        raise SettingsError(f"{path}: [api] keystone_ca_file = {section.keystone_ca_file}: no file")
+    return KeystoneSettings(
+        url=shown_url(section.keystone_url),
+        ca_file=section.keystone_ca_file or None,
+        reader_roles=frozenset(section.reader_roles),
+        admin_roles=frozenset(section.admin_roles),
+        reader_projects=frozenset(section.reader_projects),
+    )
+
+
+def _tls(path: Path, section: Any) -> TlsSettings | None:
+    if not section.tls_cert_file and not section.tls_key_file:
+        if section.tls_client_ca_file:
+            raise SettingsError(
+                f"{path}: [api] tls_client_ca_file: needs tls_cert_file and tls_key_file"
+            )
+        return None
+    if not section.tls_cert_file or not section.tls_key_file:
+        raise SettingsError(f"{path}: [api] tls_cert_file and tls_key_file: one needs the other")
+    return TlsSettings(
+        cert_file=Path(section.tls_cert_file),
+        key_file=Path(section.tls_key_file),
+        client_ca_file=Path(section.tls_client_ca_file) if section.tls_client_ca_file else None,
+    )

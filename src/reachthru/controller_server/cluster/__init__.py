@@ -1,0 +1,1 @@
+"""Several controllers as one: who leads, who heard what, and which host is lost."""

@@ -1,0 +1,316 @@
+"""Who tells which sink what, and when: claims. Functions of a connection, for its thread.
+
+A pending delivery may be claimed once it is due, if no earlier one of its sink and lane is pending.
+A claim has an owner and an end: `due_at`, so that a dead controller's claims are simply due again.
+Whoever ends a delivery takes the next one of its lane with it. Those that wait behind another one
+are put off when somebody meets them, so that no claim looks at all that waits.
+"""
+
+from collections.abc import Collection, Sequence
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from reachthru.controller_server.store.clock import now_s
+from reachthru.controller_server.store.tables import (
+    DONE,
+    FAILED,
+    PENDING,
+    deliveries,
+    fault_changes,
+    faults,
+)
+from reachthru.protocol.faults import FaultStatus
+
+# For what waits behind another one, and would be taken along with it.
+BEHIND_S = 30.0
+# Nothing is put off for so long: the clock was set back.
+HORIZON_S = 300.0
+_PASSES = 20  # over rows that turn out to wait behind another one, in one claim
+
+# Literal, or no database would know that its partial indexes serve.
+is_pending: ColumnElement[bool] = deliveries.c.state == literal_column(f"'{PENDING}'")
+_earlier = deliveries.alias("earlier")
+_is_behind = (
+    select(literal_column("1"))
+    .where(
+        _earlier.c.sink == deliveries.c.sink,
+        _earlier.c.lane == deliveries.c.lane,
+        _earlier.c.state == literal_column(f"'{PENDING}'"),
+        _earlier.c.change_id < deliveries.c.change_id,
+    )
+    .exists()
+)
+_first_of_lane = (
+    select(func.min(_earlier.c.change_id))
+    .where(
+        _earlier.c.sink == deliveries.c.sink,
+        _earlier.c.lane == deliveries.c.lane,
+        _earlier.c.state == literal_column(f"'{PENDING}'"),
+    )
+    .scalar_subquery()
+)
+
+
+class Claimer(Struct, frozen=True):
+    """One sink's worker of one controller; what it claims is its own for `ttl_s`."""
+
+    sink: str
+    owner: str
+    ttl_s: float
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How one attempt to tell a sink ended. `state`: pending (there will be another), done, failed.
+
+    `rest_s` is how long a pending one rests, until about `next_attempt_at`; `done_ms` is
+    milliseconds from detection to the sink's first yes.
+    """
+
+    change_id: int
+    sink: str
+    state: str
+    attempts: int
+    rest_s: float = 0.0
+    next_attempt_at: str | None = None
+    last_error: str | None = None
+    done_ms: float | None = None
+
+
+class Backlog(Struct, frozen=True):
+    """What a sink still has to be told. `oldest_s`: how long the oldest has been stored."""
+
+    changes: int
+    oldest_s: float
+
+
+def claim(connection: Connection, claimer: Claimer, limit: int) -> list[int]:
+    """Takes up to `limit` changes, each of another lane. It locks, and waits for nobody."""
+    now = now_s(connection)
+    claimed: list[int] = []
+    for _ in range(_PASSES):
+        room = limit - len(claimed)
+        found = _lock_due(connection, claimer.sink, deliveries.c.due_at <= now, room)
+        if not found:
+            ahead = deliveries.c.due_at > now + HORIZON_S
+            found = _lock_due(connection, claimer.sink, ahead, room)
+        behind = [row.change_id for row in found if row.is_behind]
+        heads = [row.change_id for row in found if not row.is_behind]
+        _put_off(connection, claimer.sink, behind, now + BEHIND_S)
+        _take(connection, claimer, heads, now)
+        claimed += heads
+        if len(found) < room or len(claimed) == limit:
+            break
+    return claimed
+
+
+def settle(connection: Connection, claimer: Claimer, outcomes: Sequence[Outcome]) -> list[int]:
+    """Writes outcomes down, and claims what is next in the lanes that may go on.
+
+    What another worker has claimed since is left alone: it will be told again.
+    """
+    now = now_s(connection)
+    by_change = {outcome.change_id: outcome for outcome in outcomes}
+    mine = connection.scalars(
+        select(deliveries.c.change_id)
+        .where(
+            deliveries.c.sink == claimer.sink,
+            deliveries.c.change_id.in_(by_change),
+            deliveries.c.claimed_by == claimer.owner,
+            is_pending,
+        )
+        .order_by(deliveries.c.change_id)
+        .with_for_update()
+    ).all()
+    if not mine:
+        return []
+    _write_outcomes(connection, claimer.sink, [by_change[id] for id in mine], now)
+    ended = [id for id in mine if by_change[id].state in (DONE, FAILED)]
+    following = connection.scalars(
+        select(_first_of_lane)
+        .distinct()
+        .where(deliveries.c.sink == claimer.sink, deliveries.c.change_id.in_(ended))
+    )
+    wanted = sorted(id for id in following if id is not None)
+    free = connection.scalars(
+        select(deliveries.c.change_id)
+        .where(
+            deliveries.c.sink == claimer.sink,
+            deliveries.c.change_id.in_(wanted),
+            is_pending,
+            or_(
+                deliveries.c.due_at <= now,
+                # Put off for no other reason than that it waited.
+                and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
+            ),
+        )
+        .order_by(deliveries.c.change_id)
+        .with_for_update()
+    ).all()
+    _take(connection, claimer, free, now)
+    return list(free)
+
+
+def give_back(
+    connection: Connection, claimer: Claimer, change_ids: Collection[int] | None = None
+) -> None:
+    """The next worker need not wait for the claims' end. None: all of this worker's."""
+    statement = (
+        update(deliveries)
+        .where(
+            deliveries.c.sink == claimer.sink, is_pending, deliveries.c.claimed_by == claimer.owner
+        )
+        .values(claimed_by=None, due_at=now_s(connection))
+    )
+    if change_ids is not None:
+        statement = statement.where(deliveries.c.change_id.in_(change_ids))
+    connection.execute(statement)
+
+
+def wake_resting(connection: Connection, sink: str) -> None:
+    """What failed need not rest any longer."""
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.sink == sink,
+            is_pending,
+            deliveries.c.due_at > now_s(connection),
+            deliveries.c.claimed_by.is_(None),
+            deliveries.c.attempts > 0,
+        )
+        .values(due_at=0.0)
+    )
+
+
+def repeat_active(
+    connection: Connection, sink: str, after_id: int, limit: int
+) -> tuple[int, int | None]:
+    """Makes `sink` hear again of faults that are active and that it was told of, in order of age.
+
+    From behind change `after_id`. Returns how many it will hear of, and the change behind which
+    there may be more, None after the last. A lane where something waits has its turn next time.
+    """
+    rows = connection.execute(
+        select(faults.c.last_change_id, deliveries.c.lane)
+        .join_from(faults, deliveries, deliveries.c.change_id == faults.c.last_change_id)
+        .where(
+            faults.c.status == FaultStatus.RAISED.value,
+            faults.c.last_change_id > after_id,
+            deliveries.c.sink == sink,
+            deliveries.c.state == DONE,
+        )
+        .order_by(faults.c.last_change_id)
+        .limit(limit)
+        # A fault that is being cleared must not be raised again behind that.
+        .with_for_update(of=faults, skip_locked=True)
+    ).all()
+    if not rows:
+        return 0, None
+    waiting = connection.scalars(
+        select(deliveries.c.lane).where(
+            deliveries.c.sink == sink, is_pending, deliveries.c.lane.in_({row.lane for row in rows})
+        )
+    ).all()
+    again = [row.last_change_id for row in rows if row.lane not in set(waiting)]
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.sink == sink, deliveries.c.change_id.in_(again))
+        .values(state=PENDING, attempts=0, due_at=now_s(connection), claimed_by=None)
+    )
+    return len(again), rows[-1].last_change_id if len(rows) == limit else None
+
+
+def count_pending(connection: Connection) -> dict[str, Backlog]:
+    """By sink; a sink that was told everything is missing."""
+    rows = connection.execute(
+        select(
+            deliveries.c.sink,
+            func.count().label("changes"),
+            func.min(deliveries.c.change_id).label("oldest"),
+        )
+        .where(is_pending)
+        .group_by(deliveries.c.sink)
+    ).all()
+    stored_at: dict[int, float | None] = dict(
+        connection.execute(
+            select(fault_changes.c.id, fault_changes.c.stored_at).where(
+                fault_changes.c.id.in_([row.oldest for row in rows])
+            )
+        ).tuples()
+    )
+    now = now_s(connection)
+    return {
+        row.sink: Backlog(row.changes, max(0.0, now - (stored_at.get(row.oldest) or now)))
+        for row in rows
+    }
+
+
+def _lock_due(
+    connection: Connection, sink: str, is_due: ColumnElement[bool], limit: int
+) -> Sequence[Row[tuple[int, bool]]]:
+    return connection.execute(
+        select(deliveries.c.change_id, _is_behind.label("is_behind"))
+        .where(deliveries.c.sink == sink, is_pending, is_due)
+        .order_by(deliveries.c.due_at)
+        .limit(limit)
+        .with_for_update(of=deliveries, skip_locked=True)
+    ).all()
+
+
+def _put_off(connection: Connection, sink: str, change_ids: list[int], until: float) -> None:
+    if change_ids:
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.sink == sink, deliveries.c.change_id.in_(change_ids))
+            .values(due_at=until, claimed_by=None)
+        )
+
+
+def _take(connection: Connection, claimer: Claimer, change_ids: Sequence[int], now: float) -> None:
+    if change_ids:
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.sink == claimer.sink, deliveries.c.change_id.in_(change_ids))
+            .values(claimed_by=claimer.owner, due_at=now + claimer.ttl_s)
+        )
+
+
+def _write_outcomes(
+    connection: Connection, sink: str, outcomes: Sequence[Outcome], now: float
+) -> None:
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.change_id == bindparam("change"), deliveries.c.sink == sink)
+        .values(
+            state=bindparam("new_state"),
+            attempts=bindparam("new_attempts"),
+            due_at=bindparam("new_due_at"),
+            claimed_by=None,
+            next_attempt_at=bindparam("new_next_attempt_at"),
+            last_error=bindparam("new_last_error"),
+            done_ms=func.coalesce(deliveries.c.done_ms, bindparam("new_done_ms")),
+        ),
+        [
+            {
+                "change": outcome.change_id,
+                "new_state": outcome.state,
+                "new_attempts": outcome.attempts,
+                "new_due_at": now + outcome.rest_s,
+                "new_next_attempt_at": outcome.next_attempt_at,
+                "new_last_error": outcome.last_error,
+                "new_done_ms": outcome.done_ms,
+            }
+            for outcome in outcomes
+        ],
+    )

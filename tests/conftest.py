@@ -1,0 +1,37 @@
+"""Servers that several folders' tests share: one a session, started when a test first asks."""
+
+import pytest
+from sqlalchemy import create_engine
+
+from reachthru.controller_server.store import schema
+from servers.postgresql import PostgresqlServer
+
+
+@pytest.fixture(scope="session")
+def postgresql_server():
+    """For tests that leave it running; one that stops it starts its own."""
+    with PostgresqlServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgresql_server):
+    """The name of a database with the newest tables, to be copied."""
+    url = postgresql_server.make_database()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        schema.upgrade(connection)
+    engine.dispose()
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_server):
+    """A fresh database without tables."""
+    return postgresql_server.make_database()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server, _migrated):
+    """A fresh database with the newest tables."""
+    return postgresql_server.make_database(_migrated)

@@ -3,12 +3,15 @@
 Best effort, and beside heartbeats: what is lost is counted, and nothing waits for anything here.
 A guest's message goes out as soon as it is read; a delivery is written as soon as it comes, if
 the guest can hear, and otherwise waits for a bounded time. The next one is written only when
-QEMU has taken what was written before: what lies in the socket can't be taken back.
+QEMU has taken what was written before: what lies in the socket can't be taken back. Several
+controllers may carry one sender's broadcasts: their order is restored here, and what a second
+controller tells again is dropped.
 """
 
 import asyncio
 import itertools
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 
 from reachthru.bus.base import AgentBus
 from reachthru.host_agent.channel import Channel
@@ -35,6 +38,8 @@ from reachthru.protocol.group_port import (
     StatusAsked,
 )
 from reachthru.protocol.messages import ServerGroupMessage
+from reachthru.protocol.repeats import RecentNotifications
+from reachthru.protocol.resequencer import Resequencer
 
 # A reader that keeps up has taken a message within this; it is looked at so often.
 HURRY_S = 0.001
@@ -48,7 +53,9 @@ GroupAnswer = GroupAck | GroupDelivery | GroupStatus | GroupNotification
 class GroupLine:
     """One guest's core and channel. Stands in the engine's wheel with the core's deadlines."""
 
-    __slots__ = ("_settle", "channel", "core", "instance", "retry_at", "slot", "tries")
+    __slots__ = (
+        *("_settle", "channel", "core", "epoch", "instance", "retry_at", "sent", "slot", "tries"),
+    )
 
     def __init__(
         self,
@@ -61,6 +68,9 @@ class GroupLine:
         self.channel = channel
         self.instance = instance
         self.slot: int | None = None  # the wheel's
+        # What the guest broadcast is counted, for receivers to restore its order.
+        self.epoch = secrets.token_hex(8)
+        self.sent = 0
         self.retry_at: float | None = None
         self.tries = 0
         self._settle = settle
@@ -113,6 +123,9 @@ class GroupRelay:
         self._ids = itertools.count(1)
         self._lines: dict[str, GroupLine] = {}  # by instance
         self._askers: dict[int, tuple[GroupLine, float]] = {}  # by id, and until when; oldest first
+        self._order: Resequencer[GroupDelivery] = Resequencer()
+        self._order_timer: asyncio.TimerHandle | None = None
+        self._notified = RecentNotifications()
         self._hurried: dict[GroupLine, None] = {}
         self._hurry: asyncio.TimerHandle | None = None
 
@@ -131,8 +144,9 @@ class GroupRelay:
 
     def close(self) -> None:
         self.losses.close()
-        if self._hurry is not None:
-            self._hurry.cancel()
+        for timer in (self._hurry, self._order_timer):
+            if timer is not None:
+                timer.cancel()
 
     def take(self, message: GroupAnswer) -> None:
         """What a controller says."""
@@ -144,15 +158,19 @@ class GroupRelay:
             if line is not None:
                 line.core.answered(message.id, message.members, now)
                 self.settle(line, now)
+        elif isinstance(message, GroupNotification):
+            self._deliver(message, self._notified.new_recipients(message), now)
         else:
-            self._take_delivery(message, now)
+            self._order.receive(
+                *(message.source_instance, message.sender_epoch, message.sender_seq, message, now)
+            )
+            self._deliver_ordered(now)
 
     def settle(self, line: GroupLine, now: float) -> None:
         """Carries the core's events, writes what the guest can take, and sees to the rest."""
         for event in line.core.take_events():
             if isinstance(event, BroadcastAsked):
-                broadcast = GroupBroadcast(id=event.id, sender=line.core.owner, data=event.data)
-                self._ask(broadcast, line, now)
+                self._ask(_broadcast(line, event), line, now)
             elif isinstance(event, StatusAsked):
                 self._ask(GroupQuery(id=event.id, asker=line.core.owner), line, now)
             elif isinstance(event, Lost):
@@ -171,6 +189,8 @@ class GroupRelay:
         while self._askers and next(iter(self._askers.values()))[1] <= now:
             del self._askers[next(iter(self._askers))]
         self._askers[message.id] = (line, now + ANSWER_LIMIT_S)
+        if isinstance(message, GroupBroadcast):
+            line.sent = message.sender_seq
 
     def _asker(self, number: int) -> GroupLine | None:
         """Who asked `number`, once."""
@@ -190,8 +210,26 @@ class GroupRelay:
                 line.core.refused(refusal.id, refusal.log_msg, now)
                 self.settle(line, now)
 
-    def _take_delivery(self, message: GroupDelivery | GroupNotification, now: float) -> None:
-        for uuid in message.recipients:
+    def _deliver_ordered(self, now: float) -> None:
+        self._order.wake(now)
+        for delivery in self._order.take_output():
+            self._deliver(delivery, delivery.recipients, now)
+        for delivery, reason in self._order.take_dropped():
+            self.losses.count(delivery.source_instance, reason, len(delivery.recipients))
+        if self._order_timer is not None:
+            self._order_timer.cancel()
+            self._order_timer = None
+        deadline = self._order.deadline()
+        if deadline is not None:
+            wait_s = max(0.0, deadline - now)
+            self._order_timer = self._loop.call_later(
+                wait_s, lambda: self._deliver_ordered(self._engine.now())
+            )
+
+    def _deliver(
+        self, message: GroupDelivery | GroupNotification, recipients: Sequence[str], now: float
+    ) -> None:
+        for uuid in recipients:
             line = self._lines.get(uuid)
             if line is None:
                 self.losses.count(_sender(message), "absent")
@@ -227,6 +265,16 @@ class GroupRelay:
         now = self._engine.now()
         for line in lines:
             self.settle(line, now)
+
+
+def _broadcast(line: GroupLine, asked: BroadcastAsked) -> GroupBroadcast:
+    return GroupBroadcast(
+        id=asked.id,
+        sender=line.core.owner,
+        data=asked.data,
+        sender_epoch=line.epoch,
+        sender_seq=line.sent + 1,
+    )
 
 
 def _sender(message: GroupDelivery | GroupNotification) -> str:

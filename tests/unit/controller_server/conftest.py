@@ -69,9 +69,17 @@ def make_report():
     return make
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """A fresh database, of either kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql_url")
+    return f"sqlite:///{tmp_path}/deep/controller.sqlite"
+
+
 @pytest.fixture
-async def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path}/deep/controller.sqlite")
+async def database(database_url):
+    opened = Database(database_url)
     await opened.open()
     yield opened
     await opened.close()

@@ -1,12 +1,11 @@
 """One thread, one transaction for all that waits."""
 
 import asyncio
-import sqlite3
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.tables import metadata
@@ -29,6 +28,7 @@ async def test_the_migrations_make_exactly_the_tables_of_the_code(database):
     assert differences == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_what_was_committed_survives_a_loss_of_power(database):
     pragmas = await database.read(
         lambda connection: [
@@ -68,12 +68,10 @@ async def test_a_write_that_nobody_waits_for_any_more_is_done_all_the_same(datab
     assert await database.read(count_hosts) == 2
 
 
-async def test_a_database_that_takes_nothing_is_not_ready(database, tmp_path):
+async def test_a_database_that_takes_nothing_is_not_ready(database, database_url):
     await database.ping()
-    locker = sqlite3.connect(tmp_path / "deep" / "controller.sqlite")
-    locker.execute("DROP TABLE hosts")
-    locker.commit()
-    locker.close()
+    with create_engine(database_url).begin() as connection:
+        connection.execute(text("DROP TABLE hosts"))
     with pytest.raises(DatabaseError, match="hosts"):
         await database.write(insert_host("a"))
     with pytest.raises(DatabaseError, match="last write failed"):

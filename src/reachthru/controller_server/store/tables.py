@@ -104,3 +104,12 @@ deliveries = Table(
         postgresql_where=text("state = 'pending'"),
     ),
 )
+
+# What one controller at a time may have; `until` in seconds since 1970, see clock.py.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("until", Float, nullable=False),
+)

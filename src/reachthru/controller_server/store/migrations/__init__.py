@@ -1,1 +1,1 @@
-"""Alembic's migrations, shipped with the package and run at every start."""
+"""Alembic's migrations, shipped with the package."""

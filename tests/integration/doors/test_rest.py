@@ -11,6 +11,8 @@ import pytest
 
 from reachthru.certificates import client_tls
 
+pytestmark = pytest.mark.xdist_group("rest")  # two controllers for all
+
 READER, ADMIN = "a-reader-s-token", "an-admin-s-token"
 
 

@@ -6,7 +6,7 @@ Only the standard library: the operator's command line must start fast.
 import os
 import time
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 SIZE_LIMIT_BYTES = 64 * 1024
 # How soon a change of a file counts, at the latest.
@@ -112,12 +112,17 @@ def origin(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    return urlsplit(url).password is not None
+    addresses = url.partition("://")[2].partition("/")[0].split(",")
+    return any(":" in address.rpartition("@")[0] for address in addresses)
 
 
 def with_password(url: str, password: str) -> str:
-    """`scheme://user@host...` with the password put in, escaped."""
+    """`scheme://user@host...` with the password put in, escaped, for each of several hosts."""
     scheme, slashes, rest = url.partition("://")
-    address, slash, path = rest.partition("/")
-    user, _at, host = address.rpartition("@")
-    return f"{scheme}{slashes}{user}:{quote(password, safe='')}@{host}{slash}{path}"
+    addresses, slash, path = rest.partition("/")
+    escaped = quote(password, safe="")
+    filled = []
+    for address in addresses.split(","):
+        user, _at, host = address.rpartition("@")
+        filled.append(f"{user}:{escaped}@{host}")
+    return f"{scheme}{slashes}{','.join(filled)}{slash}{path}"

@@ -21,7 +21,7 @@ from reachthru.secret_files import (
     with_password,
 )
 
-_PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]+@")
+_PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]+@|[?&]\w*password=")
 _log = logging.getLogger(__name__)
 
 

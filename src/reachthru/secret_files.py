@@ -4,6 +4,7 @@ Only the standard library: the operator's command line must start fast.
 """
 
 import os
+import re
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,8 @@ SIZE_LIMIT_BYTES = 64 * 1024
 # How soon a change of a file counts, at the latest.
 LOOK_INTERVAL_S = 1.0
 _OTHERS_MAY = 0o007
+_IN_URL = re.compile(r"://[^/\s@]*@")
+_IN_QUERY = re.compile(r"([?&]\w*(?:password|token|secret)=)[^&\s]+")
 
 
 class SecretFileError(Exception):
@@ -103,6 +106,11 @@ def shown_url(url: str) -> str:
     for mark in "?#":
         rest = rest.partition(mark)[0] if rest.rfind(mark) > rest.rfind("@") else rest
     return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+
+
+def without_secrets(text: str) -> str:
+    """`text`, which a library may have written, with what is secret in its URLs made "***"."""
+    return _IN_QUERY.sub(r"\1***", _IN_URL.sub("://***@", text))
 
 
 def origin(url: str) -> str:

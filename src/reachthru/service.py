@@ -8,6 +8,7 @@ import difflib
 import logging
 import re
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from reachthru.secret_files import (
     read_secret,
     shown_url,
     with_password,
+    without_secrets,
 )
 
 _PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]+@|[?&]\w*password=")
@@ -42,6 +44,28 @@ class _Keys(iniparser.BaseParser):
 
     def assignment(self, key: str, value: list[str]) -> None:
         self.found.append((self.section, key, "\n".join(value)))
+
+
+class _Formatter(logging.Formatter):
+    """Libraries log URLs as they are; here no line has a password."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
+def log_to_stderr(chatty: Iterable[str]) -> None:
+    """At INFO; libraries that are `chatty` there, at WARNING."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for name in chatty:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def complain(command: str, error: object) -> None:
+    """One line for the operator, on stderr."""
+    line = without_secrets(" ".join(str(error).split()))
+    print(f"{command}: {line}", file=sys.stderr)  # noqa: T201
 
 
 def load(

@@ -59,18 +59,29 @@ class SecretFile:
 
 
 def read_secret(path: Path) -> str:
-    """The one secret that the file holds. Raises `SecretFileError`."""
-    secrets = read_secrets(path)
-    if len(secrets) > 1:
-        raise SecretFileError(f"{path}: holds {len(secrets)} lines; one secret is expected")
-    return secrets[0]
+    """The file's only line, as it is. Raises `SecretFileError`."""
+    lines = _read(path).splitlines()
+    if len(lines) > 1:
+        raise SecretFileError(f"{path}: holds {len(lines)} lines; one secret is expected")
+    if not lines or not lines[0]:
+        raise SecretFileError(f"{path}: holds no secret")
+    return lines[0]
 
 
 def read_secrets(path: Path) -> list[str]:
-    """A secret a line, at least one. Raises `SecretFileError`.
+    """A secret a line, at least one; lines that begin with '#' are comments.
 
-    A file that every user of the machine may use is refused: its secret is none.
+    Raises `SecretFileError`.
     """
+    lines = (line.strip() for line in _read(path).splitlines())
+    secrets = [line for line in lines if line and not line.startswith("#")]
+    if not secrets:
+        raise SecretFileError(f"{path}: holds no secret (lines that begin with # are comments)")
+    return secrets
+
+
+def _read(path: Path) -> str:
+    """A file that every user of the machine may use is refused: its secret is none."""
     try:
         with path.open("rb") as file:
             # Of what was opened, and not of what has its name by now.
@@ -81,13 +92,9 @@ def read_secrets(path: Path) -> list[str]:
     if len(data) > SIZE_LIMIT_BYTES:
         raise SecretFileError(f"{path}: more than {SIZE_LIMIT_BYTES} bytes are no secret")
     try:
-        lines = [line.strip() for line in data.decode().splitlines()]
+        return data.decode()
     except UnicodeDecodeError:
         raise SecretFileError(f"{path}: is not UTF-8 text") from None  # the error holds the bytes
-    secrets = [line for line in lines if line and not line.startswith("#")]
-    if not secrets:
-        raise SecretFileError(f"{path}: holds no secret")
-    return secrets
 
 
 def refuse_open(path: object, found: os.stat_result) -> None:

@@ -12,6 +12,7 @@ from reachthru.secret_files import (
     has_password,
     origin,
     read_secret,
+    read_secrets,
     shown_url,
     with_password,
 )
@@ -31,10 +32,15 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("text", ["hunter2", "hunter2\n", "\n# of the database\r\n  hunter2  \n"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640])
-def test_a_secret_is_the_files_only_line(write, text, mode):
-    assert read_secret(write(text, mode)) == "hunter2"
+def test_a_secret_is_the_files_only_line(write, end, mode):
+    assert read_secret(write(f"# hunter 2 {end}", mode)) == "# hunter 2 "
+
+
+def test_tokens_are_a_line_each_between_comments(write):
+    text = "# of Prometheus\r\n\n  hunter2  \nhunter3"
+    assert read_secrets(write(text)) == ["hunter2", "hunter3"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +49,7 @@ def test_a_secret_is_the_files_only_line(write, text, mode):
         ("hunter2", 0o644, "open to every user; chmod"),
         ("hunter2", 0o602, "open to every user; chmod"),
         ("", 0o600, "holds no secret"),
-        ("# hunter2", 0o600, "holds no secret"),
+        ("\n", 0o600, "holds no secret"),
         ("hunter2\nhunter3", 0o600, "holds 2 lines"),
         (b"hunter2\xff", 0o600, "is not UTF-8"),
         ("hunter2" * 10_000, 0o600, "are no secret"),

@@ -5,6 +5,7 @@ import contextlib
 import hmac
 import json
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from reachthru.controller_server.model import Delivery, Fault
 from reachthru.controller_server.settings import WebhookSettings
 from reachthru.controller_server.sinks.base import RefusedError
-from reachthru.controller_server.sinks.webhook import WebhookSink
+from reachthru.controller_server.sinks.webhook import WebhookSink, signature
 from reachthru.secret_files import SecretFile
 
 FAULT = Fault(
@@ -181,3 +182,18 @@ async def test_without_a_secret_nothing_is_signed(receiver):
     async with webhook(receiver.url) as sink:
         await sink.deliver(FAULT)
     assert "x-reachthru-signature" not in receiver.requests[0][1]
+
+
+def test_the_check_in_the_documentation_takes_ours_and_nothing_else():
+    text = (Path(__file__).parents[3] / "docs/security.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    names = {"hmac": hmac, "time": time}
+    exec(code, names)
+    is_ours = names["is_ours"]
+    for age_s, taken in ((0, True), (301, False), (-301, False)):
+        signed = signature("secret", int(time.time()) - age_s, b"{}")
+        words = (signed["X-Reachthru-Timestamp"], signed["X-Reachthru-Signature"])
+        assert is_ours(b"secret", *words, b"{}") is taken
+        assert not is_ours(b"another", *words, b"{}")
+        assert not is_ours(b"secret", *words, b"{ }")
+        assert not is_ours(b"secret", str(int(words[0]) + 1), words[1], b"{}")

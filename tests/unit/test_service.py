@@ -32,9 +32,9 @@ def test_what_is_given_is_read_and_the_rest_has_its_default(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[DEFAULT]\nhots = x\n", "[DEFAULT] hots: no such key; did you mean host?"),
-        ("[DEFAULT]\nzzz = x\n", "[DEFAULT] zzz: no such key; allowed: host"),
-        ("[hartbeat]\na = 1\n", "[hartbeat] a: no such section; [DEFAULT], [heartbeat], "),
+        ("[DEFAULT]\nhots = x\n", "[DEFAULT] hots = x: no such key; did you mean host?"),
+        ("[DEFAULT]\nzzz = x\n", "[DEFAULT] zzz = x: no such key; allowed: host"),
+        ("[hartbeat]\na = 1\n", "[hartbeat] a = 1: no such section; [DEFAULT], [heartbeat], "),
         (
             "[heartbeat]\nmin_interval_ms = soon\n",
             "[heartbeat] min_interval_ms = soon: allowed: a whole number from 10 to 60000",

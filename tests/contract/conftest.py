@@ -279,6 +279,19 @@ async def mosquitto(tmp_path) -> AsyncIterator[Mosquitto]:
 
 
 @pytest.fixture
+async def start_mosquitto(
+    tmp_path,
+) -> AsyncIterator[Callable[..., Coroutine[None, None, Mosquitto]]]:
+    """Starts one with the lines of settings that it is given."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(settings: str) -> Mosquitto:
+            return await stack.enter_async_context(running(Mosquitto(tmp_path, settings)))
+
+        yield start
+
+
+@pytest.fixture
 async def proxy(mosquitto) -> AsyncIterator[Proxy]:
     """One client's own way to `mosquitto`."""
     way = Proxy(mosquitto.port)

@@ -144,6 +144,10 @@ class Client(aiomqtt.Client):
         try:
             await super().__aenter__()
             await self._subscribe()
+        except aiomqtt.MqttCodeError as error:
+            why = self.lost.result() if self.lost.done() else reasons.of_error(error)
+            self._abandon()
+            raise aiomqtt.MqttError(why) from None
         except BaseException:
             self._abandon()
             raise
@@ -164,9 +168,13 @@ class Client(aiomqtt.Client):
         """The connection is taken for broken; whoever waits for it hears so now."""
         if not self.lost.done():
             self.lost.set_result(why)
-        for confirmation in self._confirmations.values():
-            if not confirmation.done():
-                confirmation.set_exception(aiomqtt.MqttError(why))
+        waiting: list[asyncio.Future[Any]] = [
+            *self._confirmations.values(),
+            *self._pending_subscribes.values(),
+        ]
+        for waited in waiting:
+            if not waited.done():
+                waited.set_exception(aiomqtt.MqttError(why))
 
     async def confirmed(self, topic: str, payload: bytes) -> ReasonCode:
         """What the broker says of the message, once it has it. Raises `MqttError`."""

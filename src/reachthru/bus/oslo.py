@@ -59,7 +59,7 @@ CONFIRM_TIMEOUT_S = 3.0
 # A session is opened within the time of two tries at something that does not answer.
 OPEN_TIMEOUT_S = 20.0
 GOODBYE_TIMEOUT_S = 0.5
-CLOSE_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 1.0
 # A broker that says nothing for so long is asked whether it is there.
 QUIET_S = 2.0
 BACKOFF_MIN_S = 0.2

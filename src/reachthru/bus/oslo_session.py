@@ -156,7 +156,12 @@ class Session:
         self._loop.call_soon_threadsafe(self.fail, reason)
 
     def _take(self, key: str, payloads: object) -> bool:
-        """Hands it to the event loop, and waits until it is there; more waits in RabbitMQ."""
+        """Hands it to the event loop, and waits until it is there; more waits in RabbitMQ.
+
+        False: it goes back there, for whoever else shares the queue.
+        """
+        if self._closing.is_set():
+            return False
         handed = threading.Event()
 
         def receive() -> None:

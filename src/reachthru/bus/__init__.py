@@ -3,12 +3,13 @@
 import importlib.util
 from urllib.parse import urlsplit
 
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
+from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError, ControllerBus
 from reachthru.bus.doors import BusDoor, DoorError
 
 __all__ = [
     "AgentBus",
     "BusDoor",
+    "BusRefusedError",
     "BusUnavailableError",
     "BusUrlError",
     "ControllerBus",

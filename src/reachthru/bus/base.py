@@ -37,6 +37,13 @@ class BusUnavailableError(Exception):
     """There is no broker right now; try again when the carrier is connected."""
 
 
+class BusRefusedError(BusUnavailableError):
+    """The broker, or the carrier itself, will not carry this; it was said and counted.
+
+    Trying again is harmless: the broker is asked again only once in a while.
+    """
+
+
 class _Bus(ABC):
     """Use as `async with bus:`; entering returns at once, connecting goes on in the background.
 

@@ -32,6 +32,12 @@ LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 1883
 ANONYMOUS = "amqtt.plugins.authentication.AnonymousAuthPlugin"
 
+# MQTT's words, of both versions: only what is needed to refuse the one that amqtt can't speak.
+CONNECT = b"\x10"
+PROTOCOL_NAME = b"\x00\x04MQTT"
+SPOKEN_VERSION = 4  # 3.1.1
+UNSUPPORTED_VERSION = b"\x20\x03\x00\x84\x00"  # MQTT 5.0, section 3.2: CONNACK
+
 CONNECTIONS_LIMIT = 2_000
 CONNECT_TIMEOUT_S = 10.0  # between a TCP connection and its CONNECT
 STALL_LIMIT_S = 10.0  # a subscriber that reads nothing for so long is gone
@@ -49,15 +55,33 @@ class _Reader(StreamReaderAdapter):  # type: ignore[misc]
     def __init__(self, reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> None:
         super().__init__(reader)
         self._transport = transport
+        self._seen = b""  # read ahead, and not given to amqtt yet
         self.heard_at = time.monotonic()
 
     async def read(self, n: int = -1) -> bytes:
         if n > PAYLOAD_LIMIT_BYTES:
             self._transport.abort()
             raise NoDataError(f"a packet of {n} bytes")
-        data: bytes = await super().read(n)
+        data, self._seen = self._seen[:n], self._seen[n:]
+        if len(data) < n:
+            data += await super().read(n - len(data))
         self.heard_at = time.monotonic()
         return data
+
+    async def version(self) -> int | None:
+        """The protocol level that a CONNECT asks for, without taking it; None: it is no CONNECT.
+
+        MQTT 3.1.1, section 3.1: a type, a length of one to four bytes, "MQTT", the level.
+        """
+        self._seen = await super().read(2)
+        if self._seen[:1] != CONNECT:
+            return None
+        while self._seen[-1] & 0x80 and len(self._seen) < 5:
+            self._seen += await super().read(1)
+        length_digits = len(self._seen)
+        self._seen += await super().read(7)
+        name, level = self._seen[length_digits:-1], self._seen[-1]
+        return level if name == PROTOCOL_NAME else None
 
 
 class _Writer(StreamWriterAdapter):  # type: ignore[misc]
@@ -183,7 +207,14 @@ class EmbeddedBroker:
     async def _carry(self, connection: _Connection) -> None:
         """Until the client has gone. Whatever it sent costs its own connection only."""
         try:
+            version = await connection.reader.version()
+            if version is not None and version > SPOKEN_VERSION:
+                connection.writer.write(UNSUPPORTED_VERSION)
+                await connection.writer.drain()
+                return
             await self._broker.external_connected(connection.reader, connection.writer, "default")
+        except (EOFError, ConnectionError):
+            pass  # it left before it said who it is
         except Exception as error:
             _log.warning("embedded broker: a client's connection failed: %r", error)
         finally:

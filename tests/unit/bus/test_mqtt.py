@@ -3,7 +3,7 @@
 import pytest
 
 from reachthru.bus import BusUrlError, agent_bus, controller_bus
-from reachthru.bus.mqtt import Address
+from reachthru.bus.mqtt.client import Address
 
 
 @pytest.mark.parametrize(

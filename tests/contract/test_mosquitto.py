@@ -1,9 +1,11 @@
 """MQTT 5 on a real Mosquitto: what a session keeps, and a broker that dies, freezes or returns."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
+from collections import Counter
 
 import pytest
 
@@ -13,7 +15,9 @@ from reachthru.protocol.agent_bus import (
     AgentOffline,
     AgentReport,
     FaultAck,
+    FaultChange,
     GroupAck,
+    GroupBroadcast,
     GroupNotification,
     ReportRequest,
 )
@@ -243,3 +247,83 @@ async def test_a_bus_that_is_left_while_it_connects_is_left(mosquitto):
                 deadline = time.monotonic() + turns * 0.0005
                 while time.monotonic() < deadline:
                     await asyncio.sleep(0)
+
+
+async def test_an_offer_leaves_nothing_to_do_behind(mosquitto, monkeypatch):
+    writes = []
+    write = client.Client._write
+    monkeypatch.setattr(client.Client, "_write", lambda self: writes.append(1) or write(self))
+    async with agent_bus(mosquitto.url, "compute-0") as agent:
+        await until(lambda: agent.connected)
+        before = len(writes)
+        for number in range(10):
+            assert agent.offer(GroupBroadcast(id=number, sender="uuid", data="x"))
+        await asyncio.sleep(0.2)
+    assert len(writes) - before < 10  # a loop that spins makes thousands
+
+
+class Repeater:
+    """What an agent promises: whatever is not acknowledged in time is sent again."""
+
+    def __init__(self, url, host, count):
+        self.bus = agent_bus(url, host)
+        self._host = host
+        self._waiting = {seq: self._fault(seq) for seq in range(count)}
+        self.sent = 0
+
+    def _fault(self, seq):
+        return FaultChange(
+            fault_id=f"{self._host}-{seq}",
+            seq=seq,
+            status="raised",
+            kind="heartbeat_lost",
+            severity="critical",
+            instance_uuid="uuid",
+            instance_name="name",
+            host=self._host,
+            raised_at="2026-01-01T00:00:00.000000+00:00",
+            detail="x" * 300,
+        )
+
+    async def run(self):
+        listening = asyncio.create_task(self._listen())
+        while self._waiting:
+            for change in list(self._waiting.values()):
+                self.sent += 1
+                await self.bus.send(change)
+            repeat_at = time.monotonic() + 0.5
+            while self._waiting and time.monotonic() < repeat_at:
+                await asyncio.sleep(0.05)
+        listening.cancel()
+
+    async def _listen(self):
+        async for message in self.bus.messages():
+            for seq in message.seqs:
+                self._waiting.pop(seq, None)
+
+
+async def store(controller, stored):
+    async for host, change in controller.messages():
+        stored[host, change.seq] += 1
+        await controller.send(host, FaultAck(seqs=[change.seq]))
+
+
+async def test_a_burst_that_a_broker_drops_part_of_is_stored_all_the_same(start_mosquitto):
+    limits = "max_inflight_messages 20\nmax_queued_messages 50"
+    broker = await start_mosquitto(f"allow_anonymous true\n{limits}")
+    controllers = [controller_bus(broker.url, name) for name in ("a", "b")]
+    agents = [Repeater(broker.url, f"compute-{number}", 40) for number in range(25)]
+    stored = Counter()
+    async with contextlib.AsyncExitStack() as stack:
+        for end in (*controllers, *(agent.bus for agent in agents)):
+            await stack.enter_async_context(end)
+        await until(lambda: all(end.connected for end in controllers))
+        await until(lambda: all(agent.bus.connected for agent in agents))
+        storing = [asyncio.create_task(store(end, stored)) for end in controllers]
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(agent.run() for agent in agents))
+        for task in storing:
+            task.cancel()
+    assert len(stored) == 25 * 40
+    assert "being dropped" in broker.log.read_text()
+    assert sum(agent.sent for agent in agents) > 25 * 40

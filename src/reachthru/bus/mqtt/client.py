@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -133,6 +134,7 @@ class Client(aiomqtt.Client):
         self._terms = terms
         self._confirmations: dict[int, asyncio.Future[ReasonCode]] = {}
         self._abandoned = False
+        self._thread_id = threading.get_ident()
         self.version = version
         self.lost: asyncio.Future[str] = self._loop.create_future()  # why, once it broke
         self.slots = asyncio.Semaphore(INFLIGHT_LIMIT)
@@ -275,6 +277,25 @@ class Client(aiomqtt.Client):
             sock.close()
             return
         super()._on_socket_open(client, userdata, sock)
+
+    def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:
+        """aiomqtt always puts this off: by then the socket may be written to, or closed, and the
+        loop would spin on it. Only the thread that connects has to put it off."""
+        if threading.get_ident() == self._thread_id:
+            self._watch_socket(sock)
+        else:
+            self._loop.call_soon_threadsafe(self._watch_socket, sock)
+
+    def _watch_socket(self, sock: Any) -> None:
+        current = self._client.socket()
+        if current is not None and current is sock and self._client.want_write():
+            self._loop.add_writer(current.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:  # of paho or the system: the connection is of no more use
+            self.fail(reasons.of_error(error))
 
     def _refuse_connection(self, error: aiomqtt.MqttError) -> None:
         self._connected.set_exception(error)

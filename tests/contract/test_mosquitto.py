@@ -227,6 +227,7 @@ async def test_a_wrong_password_is_named_and_a_right_one_is_taken_without_a_rest
     broker = await start_mosquitto(f"allow_anonymous false\npassword_file {users}")
     password_file = tmp_path / "password"
     password_file.write_text("hush-hush\n")
+    password_file.chmod(0o600)
     door = BusDoor(username="agent", password_file=password_file)
     async with agent_bus(broker.url, "compute-0", door) as agent:
         await until(lambda: any("password_file" in line for line in caplog.messages))

@@ -1,7 +1,7 @@
 """Carriage between host agents and controllers: one base, one file a carrier."""
 
 import importlib.util
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError, ControllerBus
 from reachthru.bus.doors import BusDoor, DoorError
@@ -37,7 +37,8 @@ def agent_bus(url: str, host: str, door: BusDoor = OPEN) -> AgentBus:
 
     Raises `BusUrlError`, `DoorError`.
     """
-    match _scheme(url):
+    url, door = _without_login(url, door)
+    match urlsplit(url).scheme:
         case "mqtt" | "mqtts":
             from reachthru.bus.mqtt import MqttAgentBus
 
@@ -59,7 +60,8 @@ def controller_bus(url: str, name: str, door: BusDoor = OPEN) -> ControllerBus:
 
     Raises `BusUrlError`, `DoorError`.
     """
-    match _scheme(url):
+    url, door = _without_login(url, door)
+    match urlsplit(url).scheme:
         case "mqtt" | "mqtts":
             from reachthru.bus.mqtt import MqttControllerBus
 
@@ -84,11 +86,19 @@ def _need_oslo_messaging(url: str) -> None:
         )
 
 
-def _scheme(url: str) -> str:
-    if "@" in urlsplit(url).netloc:
-        raise BusUrlError(
-            url,
-            "a url is logged, so it holds no user and no password: set username, and password_file"
-            " to a file that holds the password",
-        )
-    return urlsplit(url).scheme
+def _without_login(url: str, door: BusDoor) -> tuple[str, BusDoor]:
+    """The URL as it may be shown, and the door with the user and the password that it had.
+
+    A cluster's URL may have them with each of its hosts; the first is for all. Raises `DoorError`.
+    """
+    parts = urlsplit(url)
+    logins, hosts = [], []
+    for address in parts.netloc.split(","):
+        login, _at, host = address.rpartition("@")
+        logins.append(login)
+        hosts.append(host)
+    if not any(logins):
+        return url, door
+    username, _colon, password = next(login for login in logins if login).partition(":")
+    door = door.with_login(unquote(username), unquote(password))
+    return urlunsplit(parts._replace(netloc=",".join(hosts))), door

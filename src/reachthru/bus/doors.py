@@ -7,11 +7,22 @@ restart. Nothing of what is in them is ever shown.
 import ssl
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from reachthru.secret_files import SecretFileError, read_secret
 
 
 class DoorError(Exception):
     """What `[bus]` says of files and names can't be used; one line that says what to do."""
+
+
+class UrlSecret(Struct, frozen=True):
+    """The password of `rabbit://user:password@host`, as OpenStack's settings have it."""
+
+    password: str
+
+    def __repr__(self) -> str:
+        return "UrlSecret(...)"
 
 
 class BusDoor(Struct, frozen=True, kw_only=True):
@@ -22,6 +33,7 @@ class BusDoor(Struct, frozen=True, kw_only=True):
     key_file: Path | None = None
     username: str | None = None
     password_file: Path | None = None
+    in_url: UrlSecret | None = None
 
     @property
     def has_tls(self) -> bool:
@@ -37,24 +49,28 @@ class BusDoor(Struct, frozen=True, kw_only=True):
             raise DoorError("ca_file, cert_file and key_file are for an encrypted bus: mqtts://...")
         if self.key_file and not self.cert_file:
             raise DoorError("key_file is set and cert_file is not: set both")
-        if (self.username is None) != (self.password_file is None):
+        if self.in_url is None and (self.username is None) != (self.password_file is None):
             raise DoorError("username and password_file go together: set both, or neither")
         self.password()
         if tls:
             self.tls_context()
 
     def password(self) -> str | None:
-        """The first line of `password_file`, as it is now. Raises `DoorError`."""
+        """As it is now. Raises `DoorError`."""
+        if self.in_url is not None:
+            return self.in_url.password
         if self.password_file is None:
             return None
         try:
-            text = self.password_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DoorError(f"password_file = {self.password_file}: {_reason(error)}") from error
-        password = text.partition("\n")[0].rstrip("\r")
-        if not password:
-            raise DoorError(f"password_file = {self.password_file}: its first line is empty")
-        return password
+            return read_secret(self.password_file)
+        except SecretFileError as error:
+            raise DoorError(f"password_file = {error}") from error
+
+    def with_login(self, username: str, password: str) -> "BusDoor":
+        """With what a URL says. Raises `DoorError`."""
+        if self.username is not None or self.password_file is not None:
+            raise DoorError("url has a user, and so has username: set one of the two")
+        return structs.replace(self, username=username, in_url=UrlSecret(password))
 
     def tls_context(self) -> ssl.SSLContext:
         """What to connect with now; without `ca_file`, the machine's authorities are trusted.

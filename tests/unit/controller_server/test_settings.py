@@ -30,6 +30,7 @@ def test_an_empty_file_is_the_default_installation(tmp_path):
 def test_every_key_is_read(tmp_path):
     password_file = tmp_path / "password"
     password_file.write_text("secret\n")
+    password_file.chmod(0o600)
     loaded = load(
         tmp_path,
         f"""
@@ -94,7 +95,7 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ("[api]\nlisten = 127.0.0.1:99999", ["[api] listen", "99999"]),
         ("[bus]\nurl = mqtts://embedded", ["[bus] url", "mqtt://embedded[:port]"]),
         ("[bus]\nurl = mqtt://embedded:many", ["[bus] url", "many"]),
-        ("[bus]\nurl = mqtt://me:secret@broker", ["[bus] url", "password_file"]),
+        ("[bus]\nurl = mqtt://me:secret@broker\nusername = you", ["[bus] url", "one of the two"]),
         ("[bus]\nurl = mqtts://broker\nusername = me", ["[bus]", "username and password_file"]),
         ("[bus]\nurl = mqtts://broker\nca_file = /nowhere", ["[bus] ca_file = /nowhere"]),
         ("[bus]\nurl = mqtt://broker\ncert_file = /x", ["[bus]", "cert_file", "mqtts://"]),

@@ -6,6 +6,7 @@ has a broker that can freeze); `open_carrier` makes one for a test.
 
 import asyncio
 import contextlib
+import signal
 import socket
 import struct
 import uuid
@@ -14,11 +15,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
+import trustme
 
-from reachthru.bus import ControllerBus, controller_bus, memory
+from reachthru.bus import BusDoor, ControllerBus, controller_bus, memory
 from reachthru.controller_server.embedded_broker import EmbeddedBroker
 
 MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
+PACKAGING = Path(__file__).parents[2] / "packaging" / "mosquitto"
 SHARING = ["memory", "mosquitto"]  # several controllers share the agents' work
 REMOTE = ["embedded", "mosquitto"]  # with a broker that a network leads to
 CARRIERS = ["memory", *REMOTE]
@@ -214,29 +217,134 @@ def _free_port() -> int:
         return port
 
 
-@contextlib.asynccontextmanager
-async def _mosquitto(folder: Path) -> AsyncIterator[int]:
-    port = _free_port()
-    settings = folder / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n")
-    broker = await asyncio.create_subprocess_exec(
-        MOSQUITTO,
-        "-c",
-        settings,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
+class Mosquitto:
+    """A real broker on a free port. `settings` are lines of mosquitto.conf."""
+
+    def __init__(self, folder: Path, settings: str = "allow_anonymous true") -> None:
+        self.port = _free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.log = folder / "mosquitto.log"
+        self._settings = folder / "mosquitto.conf"
+        self._settings.write_text(
+            f"user root\nlog_dest file {self.log}\nlog_type all\n"
+            f"listener {self.port} 127.0.0.1\n{settings}\n"
+        )
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            MOSQUITTO,
+            "-c",
+            self._settings,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         for _ in range(500):
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.close()
-                break
+                return
             await asyncio.sleep(0.01)
-        yield port
+        raise AssertionError(f"mosquitto does not listen: {self.log.read_text()}")
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        await self._process.wait()
+        self._process = None
+
+    async def stop(self) -> None:
+        if self._process is not None:
+            self.signal(signal.SIGCONT)
+            await self.kill()
+
+
+@contextlib.asynccontextmanager
+async def running(broker: Mosquitto) -> AsyncIterator[Mosquitto]:
+    await broker.start()
+    try:
+        yield broker
     finally:
-        broker.terminate()
-        await broker.wait()
+        await broker.stop()
+
+
+@pytest.fixture
+async def mosquitto(tmp_path) -> AsyncIterator[Mosquitto]:
+    async with running(Mosquitto(tmp_path)) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def proxy(mosquitto) -> AsyncIterator[Proxy]:
+    """One client's own way to `mosquitto`."""
+    way = Proxy(mosquitto.port)
+    await way.open()
+    yield way
+    await way.drop()
+
+
+class Locks:
+    """An authority of its own, and the doors of those whom it vouches for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._authority = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        self._authority.cert_pem.write_to_path(str(self.ca_file))
+        self.broker = self.certificate("broker", "127.0.0.1")
+
+    def certificate(
+        self, name: str, *addresses: str, authority: trustme.CA | None = None, **options: object
+    ) -> Path:
+        """A file with key and chain, for the common name `name`; written over if it exists."""
+        signer = authority or self._authority
+        leaf = signer.issue_cert(*(addresses or (name,)), common_name=name, **options)  # type: ignore[arg-type]
+        path = self._folder / f"{name}.pem"
+        leaf.private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
+
+    def door(self, name: str) -> BusDoor:
+        return BusDoor(ca_file=self.ca_file, cert_file=self.certificate(name))
+
+
+class LockedMosquitto(Mosquitto):
+    """What packaging/mosquitto says, with paths and port of this test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.locks = Locks(folder)
+        self.acl_file = folder / "acl"
+        self.acl_file.write_text((PACKAGING / "acl").read_text())
+        settings = (PACKAGING / "mosquitto.conf").read_text()
+        for said, here in (
+            ("listener 8883", ""),
+            ("/etc/mosquitto/reachthru/ca.pem", self.locks.ca_file),
+            ("/etc/mosquitto/reachthru/broker.pem", self.locks.broker),
+            ("/etc/mosquitto/reachthru/broker.key", self.locks.broker),
+            ("/etc/mosquitto/reachthru/acl", self.acl_file),
+        ):
+            assert said in settings
+            settings = settings.replace(said, str(here))
+        super().__init__(folder, settings)
+        self.url = f"mqtts://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+async def locked(tmp_path) -> AsyncIterator[LockedMosquitto]:
+    async with running(LockedMosquitto(tmp_path)) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def locked_proxy(locked) -> AsyncIterator[Proxy]:
+    """A way to `locked` that a test can cut."""
+    way = Proxy(locked.port)
+    await way.open()
+    yield way
+    await way.drop()
 
 
 @contextlib.asynccontextmanager
@@ -249,7 +357,7 @@ async def open_carrier(kind: str, folder: Path) -> AsyncIterator[Carrier]:
             case "embedded":
                 port = (await stack.enter_async_context(EmbeddedBroker(0))).port
             case "mosquitto":
-                port = await stack.enter_async_context(_mosquitto(folder))
+                port = (await stack.enter_async_context(running(Mosquitto(folder)))).port
         carrier = MqttCarrier(port, stack)
         await carrier.open()
         yield carrier

@@ -1,9 +1,16 @@
 """A real database in a temporary folder, and fault changes to put in."""
 
+import asyncio
+import math
 from datetime import UTC, datetime
 
 import pytest
 
+from reachthru.controller_server.cluster.node import Node
+from reachthru.controller_server.events import EventHub
+from reachthru.controller_server.groups.census import Census
+from reachthru.controller_server.groups.static import StaticDirectory
+from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.store.changes import Arrived
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger
@@ -33,7 +40,9 @@ def make_change():
             "stages_ms": {"detected": 0.0, "deadline": -1.5},
         }
         made = defaults | values
-        return FaultChange(**(made | {"status": FaultStatus(made["status"])}))
+        return FaultChange(
+            **(made | {"status": FaultStatus(made["status"]), "kind": FaultKind(made["kind"])})
+        )
 
     return make
 
@@ -88,3 +97,36 @@ async def database(database_url):
 @pytest.fixture
 async def ledger(database):
     return Ledger(database, ["log", "webhook"], "controller-1")
+
+
+@pytest.fixture
+def make_node(database, ledger, tmp_path):
+    """make_node(bus, ...) -> Node, with groups from a file that may come late. Not opened."""
+
+    def make(bus, **values):
+        census = Census()
+        defaults = {
+            "database": database,
+            "ledger": ledger,
+            "census": census,
+            "directory": StaticDirectory(tmp_path / "groups.yaml", census),
+            "events": EventHub(),
+            "metrics": Metrics(),
+            "lost_after_s": math.inf,
+            "show_hosts": False,
+        }
+        return Node(bus, **(defaults | values))
+
+    return make
+
+
+@pytest.fixture
+def wait_until():
+    """await wait_until(condition), which may be slow to come true."""
+
+    async def wait(condition, deadline_s=20):
+        async with asyncio.timeout(deadline_s):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    return wait

@@ -13,7 +13,8 @@ from reachthru.controller_server.store.tables import metadata
 
 def insert_host(name):
     return lambda connection: connection.execute(
-        text("INSERT INTO hosts VALUES (:name, 'online', '1', 0, 0.0, 'now')"), {"name": name}
+        text("INSERT INTO hosts VALUES (:name, 'online', '1', 0, 0.0, 'now', false)"),
+        {"name": name},
     )
 
 

@@ -71,7 +71,7 @@ async def test_fault_changes_are_published_as_rest_shows_them(ledger, arrived):
     stored = await ledger.add(
         [arrived(1, fault_id="f"), arrived(2, fault_id="f", status="cleared")]
     )
-    fault_events.announce([item.id for item in stored])
+    fault_events.announce([item.change for item in stored])
     heard = follower.events()
     async with asyncio.timeout(10):
         told = [await anext(heard), await anext(heard)]

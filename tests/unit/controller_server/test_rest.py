@@ -1,5 +1,6 @@
 """The REST API, as its callers see it."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -7,9 +8,6 @@ from litestar.testing import AsyncTestClient
 
 from reachthru.bus import controller_bus, memory
 from reachthru.controller_server.events import EventHub
-from reachthru.controller_server.groups.census import Census
-from reachthru.controller_server.groups.static import StaticDirectory
-from reachthru.controller_server.inventory import Inventory
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
@@ -17,18 +15,21 @@ from reachthru.controller_server.store.ledger import Outcome
 
 
 @pytest.fixture
-async def controller(database, ledger, tmp_path):
+async def controller(database, ledger, make_node):
     name = uuid.uuid4().hex
     async with controller_bus(f"memory://{name}", "a") as bus:
-        hub = EventHub()
+        hub, metrics = EventHub(), Metrics()
+        node = make_node(bus, events=hub, metrics=metrics)
         state = ControllerState(
             bus=bus,
             database=database,
             ledger=ledger,
-            inventory=Inventory(database, bus, hub),
-            groups=StaticDirectory(tmp_path / "groups.yaml", Census()),
+            inventory=node.inventory,
+            groups=node.groups.directory,
             events=hub,
-            metrics=Metrics(),
+            metrics=metrics,
+            leadership=node.leadership,
+            watch=node.watch,
             sinks=("log", "webhook"),
         )
         broker = memory.broker(name)
@@ -64,6 +65,8 @@ async def test_a_fault_has_every_field_that_others_rely_on(client, controller, a
             {"sink": "log", "state": "pending", "attempts": 0},
             {"sink": "webhook", "state": "pending", "attempts": 0},
         ],
+        "correlated_to": None,
+        "instances": [],
     }
 
 
@@ -129,7 +132,7 @@ async def test_our_own_error_is_never_a_stack_trace(client, controller, monkeypa
 
 
 async def test_instances_and_hosts_are_as_reported(client, controller, make_report):
-    await controller.inventory.take_report(make_report("a", "b"))
+    controller.inventory.take_report(make_report("a", "b"))
     answer = await client.get("/v1/instances")
     assert answer.json()["instances"][0] == {
         "uuid": "a",
@@ -157,6 +160,17 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
     }
 
 
+async def test_readiness_names_the_role(client, controller, wait_until):
+    assert (await client.get("/readyz")).json() == {"status": "ready", "role": "follower"}
+    leading = asyncio.create_task(controller.leadership.run())
+    await wait_until(controller.leadership.leads)
+    assert (await client.get("/readyz")).json() == {"status": "ready", "role": "leader"}
+    assert "reachthru_controller_leader 1.0" in (await client.get("/metrics")).text.splitlines()
+    leading.cancel()
+    await controller.leadership.close()
+    assert "reachthru_controller_leader 0.0" in (await client.get("/metrics")).text.splitlines()
+
+
 async def test_readiness_needs_the_bus(client, controller):
     assert (await client.get("/readyz")).status_code == 200
     controller.bus._broker.cut()
@@ -176,9 +190,9 @@ async def test_readiness_needs_the_database(client, controller):
 async def test_metrics_count_faults_deliveries_backlog_and_agents(
     client, controller, arrived, make_change, make_report
 ):
-    await controller.inventory.take_report(make_report("a"))
-    for item in await controller.ledger.add([arrived(1), arrived(2)]):
-        controller.metrics.stored(item.change)
+    controller.inventory.take_report(make_report("a"))
+    stored = await controller.ledger.add([arrived(1), arrived(2)])
+    controller.metrics.stored(item.change for item in stored)
     controller.metrics.attempted(
         Outcome(change_id=1, sink="webhook", state="done", attempts=1, done_ms=20.0)
     )

@@ -247,7 +247,7 @@ def count_pending(connection: Connection) -> dict[str, Backlog]:
             select(fault_changes.c.id, fault_changes.c.stored_at).where(
                 fault_changes.c.id.in_([row.oldest for row in rows])
             )
-        ).tuples()
+        ).all()
     )
     now = now_s(connection)
     return {

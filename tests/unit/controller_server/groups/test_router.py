@@ -12,7 +12,6 @@ from reachthru.controller_server.groups.router import GroupRouter
 from reachthru.controller_server.groups.visible import hidden_host
 from reachthru.controller_server.metrics import Metrics
 from reachthru.protocol.agent_bus import (
-    AgentOffline,
     AgentReport,
     GroupAck,
     GroupBroadcast,
@@ -32,6 +31,9 @@ class Directory(GroupDirectory):
     known = True
 
     async def run(self):
+        raise NotImplementedError
+
+    async def ready(self):
         raise NotImplementedError
 
     @property
@@ -82,7 +84,15 @@ class Setup:
         self.directory = Directory()
         self.metrics = Metrics()
         self.agents = agents
-        self.router = GroupRouter(bus, self.directory, self.census, self.metrics, show_hosts=False)
+        self.leads = True
+        self.router = GroupRouter(
+            bus,
+            self.directory,
+            self.census,
+            self.metrics,
+            show_hosts=False,
+            leads=lambda: self.leads,
+        )
         for host, uuids in PLACES.items():
             self.census.take_report(report(host, uuids))
 
@@ -93,8 +103,16 @@ class Setup:
         return [inbox._queue.get_nowait() for _ in range(inbox._queue.qsize())]
 
     def metric(self, line):
-        text = self.metrics.render(backlog={}, refused={}, agents=0, bus_connected=True).decode()
-        return [found for found in text.splitlines() if found.startswith(line)]
+        text = self.metrics.render(
+            backlog={},
+            refused={},
+            agents=0,
+            bus_connected=True,
+            leads=True,
+            hosts_lost=0,
+            carrier_suspected=False,
+        )
+        return [found for found in text.decode().splitlines() if found.startswith(line)]
 
 
 @pytest.fixture
@@ -169,7 +187,7 @@ async def test_losses_are_counted(setup):
     setup.router.take("a", GroupBroadcast(id=1, sender="g1", data="x"))
     assert await setup.told("b") == []
     setup.census.take_report(report("b", PLACES["b"]))
-    setup.census.take_offline(AgentOffline(host="b", clean=False))
+    setup.census.take_offline("b")
     setup.router.take("a", GroupBroadcast(id=2, sender="g1", data="x"))
     assert setup.metric('reachthru_group_losses_total{reason="host_offline"}') == [
         'reachthru_group_losses_total{reason="host_offline"} 2.0'

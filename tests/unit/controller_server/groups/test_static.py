@@ -12,7 +12,7 @@ from reachthru.controller_server.groups.static import (
     StaticFileError,
     parse_groups,
 )
-from reachthru.protocol.agent_bus import AgentOffline, AgentReport, FaultChange, InstanceReport
+from reachthru.protocol.agent_bus import AgentReport, FaultChange, InstanceReport
 from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
 
 
@@ -186,6 +186,6 @@ async def test_a_member_whose_host_is_silent_is_where_another_host_says(setup):
     census = setup.census
     census.take_report(report("a", "x"))
     census.take_report(report("b", "x"))
-    census.take_offline(AgentOffline(host="b", clean=False))
+    census.take_offline("b")
     assert census.find("x").host == "a"
     assert not census.is_online("b") and census.is_online("a")

@@ -200,11 +200,10 @@ class DeliveryWorker:
             done_ms = ms_since(pending.fault.changed_at, datetime.now(UTC))
         self._report(pending, state, last_error=error, done_ms=done_ms)
         was_down = self._health.is_down
-        if self._health.fails:
-            _log.warning("sink %s: it takes faults again", self._sink.name)
         self._health.yes()
         self._left_alone_until = 0.0
         if was_down:
+            _log.warning("sink %s: it takes faults again", self._sink.name)
             with contextlib.suppress(DatabaseError):  # then they are due when they are due
                 await self._ledger.wake_resting(self._sink.name)
             self._look_at = 0.0
@@ -215,6 +214,8 @@ class DeliveryWorker:
         why = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             why = f"no answer within {self._sink.timeout_s:g} s"
+        was_down = self._health.is_down
+        self._health.no(lane_of(pending.fault))
         if not self._health.fails:
             _log.warning(
                 "sink %s: fault %s: %s; attempt %d, again in %.1f s",
@@ -224,13 +225,10 @@ class DeliveryWorker:
                 attempts,
                 rest_s,
             )
-            self._health.no(lane_of(pending.fault))
-            if self._health.fails:
-                _log.error(
-                    "sink %s: it takes nothing; now one change at a time tries it", self._sink.name
-                )
-        else:
-            self._health.no(lane_of(pending.fault))
+        elif self._health.is_down and not was_down:
+            _log.error(
+                "sink %s: it takes nothing: %s; it is tried now and then", self._sink.name, why
+            )
         now = time.monotonic()
         self._left_alone_until = now + self._health.probe_rest_s(_chance.random())
         heapq.heappush(self._resting, now + rest_s)

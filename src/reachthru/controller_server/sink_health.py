@@ -1,6 +1,6 @@
 """Is it one instance's change that a sink does not take, or does it take none? Pure: no clock."""
 
-BACKOFF_MIN_S = 0.5
+BACKOFF_MIN_S = 0.25
 # A sink that takes nothing is spared by its probes' rests: this is for a change that it dislikes.
 BACKOFF_MAX_S = 5.0
 # When it said no to so many instances and yes to none, it is the sink that fails. Below the

@@ -76,13 +76,30 @@ class Database:
 
     async def open(self) -> None:
         """SQLite gets its folder and tables where they are missing; PostgreSQL is checked."""
-        await self._in_thread(self._open, False)
+
+        def prepare(connection: Connection) -> None:
+            if connection.dialect.name == "sqlite":
+                schema.upgrade(connection)
+            schema.check(connection)
+
+        await self._in_thread(self._open, prepare)
         self._watcher = asyncio.create_task(self._watch(), name="database watch")
 
     async def upgrade(self) -> tuple[int, int]:
-        """Opens it with the newest tables. Returns the schema's version before and after."""
-        before: tuple[int, int] = await self._in_thread(self._open, True)
-        return before
+        """Brings the newest tables. Returns the schema's version before and after."""
+
+        def prepare(connection: Connection) -> tuple[int, int]:
+            before = schema.upgrade(connection)
+            schema.check(connection)
+            return before, schema.version(connection)
+
+        return await self._in_thread(self._open, prepare)
+
+    async def version(self) -> tuple[int, int]:
+        """Of the database's tables, and the newest that is known here."""
+        return await self._in_thread(
+            self._open, lambda connection: (schema.version(connection), schema.own_version())
+        )
 
     async def close(self) -> None:
         """After what is being written, if that takes no longer than `CLOSE_S`."""
@@ -221,7 +238,7 @@ class Database:
                 _log.error("%s: it says nothing for %.0f s; the connection is cut", self, FROZEN_S)
                 engines.cut(busy[1])
 
-    def _open(self, upgrade: bool) -> tuple[int, int]:
+    def _open(self, prepare: Callable[[Connection], Result]) -> Result:
         try:
             url = make_url(self._url)
             engine = engines.open_engine(url)
@@ -229,11 +246,7 @@ class Database:
                 event.listen(engine, "checkout", self._checked_out)
                 event.listen(engine, "checkin", self._checked_in)
             with engines.writing(engine).begin() as connection:
-                before = schema.version(connection)
-                if upgrade or url.get_backend_name() == "sqlite":
-                    schema.upgrade(connection)
-                schema.check(connection)
-                after = schema.version(connection)
+                prepared = prepare(connection)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise DatabaseError(f"not sqlite:////path or the like: {error}") from error
         except schema.SchemaError as error:
@@ -241,7 +254,7 @@ class Database:
         except (SQLAlchemyError, OSError, CommandError) as error:
             raise self._explained(error) from error
         self._engine = engine
-        return before, after
+        return prepared
 
     def _checked_out(self, connection: Any, _record: object, _proxy: object) -> None:
         self._busy = (time.monotonic(), connection)

@@ -47,16 +47,21 @@ def check(connection: Connection) -> None:
         )
 
 
-def upgrade(connection: Connection) -> None:
-    """To `own_version`, in the connection's transaction; a newer schema stays as it is."""
+def upgrade(connection: Connection) -> int:
+    """To `own_version`, in the connection's transaction; a newer schema stays as it is.
+
+    Returns the version before.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = 0"))  # a large table takes long
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-    if version(connection) < own_version():
+    before = version(connection)
+    if before < own_version():
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    return before
 
 
 def _config() -> Config:

@@ -21,6 +21,9 @@ from reachthru.protocol.agent_bus import BusMessage, encode
 CONFIRM_TIMEOUT_S = 3.0
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 5.0
+# So often in a row a broker may leave MQTT 5 unanswered, before an agent tries MQTT 3.1.1: brokers
+# that know nothing newer may say nothing. A controller does not: it would share no work.
+UNANSWERED_LIMIT = 2
 STABLE_S = 5.0  # a connection that lasted so long is not part of a quarrel
 # What the broker refused is not asked of it again for so long.
 REFUSAL_HOLD_S = 5.0
@@ -152,9 +155,9 @@ class Connection:
 
     async def _keep(self) -> None:
         backoff_s = BACKOFF_MIN_S
-        version = V5
+        version, unanswered = V5, 0
         while True:
-            connected_at = None
+            client, connected_at = None, None
             try:
                 client = Client(self._address, self._door, self._terms, version, self._receive)
                 async with client:
@@ -169,7 +172,10 @@ class Connection:
                 self._say_unreachable(f"[bus] {error}")
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 self._say_unreachable(reasons.of_error(error))
-            version = V5
+            ignored = client is not None and client.reached and connected_at is None
+            unanswered = unanswered + 1 if ignored and version is V5 else 0
+            give_way = unanswered >= UNANSWERED_LIMIT and not self._terms.shared_topics
+            version = V311 if give_way else V5
             if connected_at is not None and time.monotonic() - connected_at > STABLE_S:
                 backoff_s = BACKOFF_MIN_S
             await asyncio.sleep(backoff_s * _chance.uniform(0.5, 1.0))

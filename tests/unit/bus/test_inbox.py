@@ -60,5 +60,5 @@ async def test_a_full_inbox_can_still_be_closed():
 @pytest.mark.parametrize("payload", [b"\xff", b"{", b"[]", b"null"])
 async def test_bytes_never_raise(payload):
     box = Inbox()
-    box.receive("peer", payload, lambda body: inbox.decode_work_from("h", body))
+    box.receive("peer", payload, lambda body: inbox.decode_from("h", body))
     assert box.refused == {"garbled": 1}

@@ -3,6 +3,8 @@
 import contextlib
 
 import pytest
+import pytest_asyncio
+
 from lab.controllers import Agent, Controller, Mosquitto, Webhook
 
 HOSTS = [f"compute-{number}" for number in range(4)]
@@ -67,11 +69,14 @@ class Cloud:
             await controller.kill()
 
 
-@pytest.fixture
-async def cloud(tmp_path, broker, postgresql_url):
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cloud(tmp_path_factory, broker, postgresql_server, _migrated):
+    """One for all tests of a module: what a test leaves, the next one finds."""
     async with contextlib.AsyncExitStack() as stack:
         webhook = await stack.enter_async_context(Webhook())
-        made = Cloud(tmp_path, broker, postgresql_url, webhook, stack)
+        folder = tmp_path_factory.mktemp("cloud")
+        url = postgresql_server.make_database(_migrated)
+        made = Cloud(folder, broker, url, webhook, stack)
         await made.start()
         await made.join()
         yield made

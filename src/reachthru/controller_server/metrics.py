@@ -51,6 +51,12 @@ class Metrics:
             ["sink"],
             registry=registry,
         )
+        self._forgotten = Counter(
+            "reachthru_faults_forgotten_total",
+            "Cleared faults that retention removed: for their age, their number, a full database",
+            ["reason"],
+            registry=registry,
+        )
         self._refused = Gauge(
             "reachthru_bus_refused_messages",
             "Messages of agents that were skipped since the start",
@@ -96,6 +102,9 @@ class Metrics:
         self._attempts.labels(outcome.sink, word).inc()
         if outcome.done_ms is not None:
             self._latency_s.labels(outcome.sink).observe(max(0.0, outcome.done_ms / 1000))
+
+    def forgotten(self, reason: str, faults: int) -> None:
+        self._forgotten.labels(reason).inc(faults)
 
     def group_message(self, kind: str) -> None:
         self._group_messages.labels(kind).inc()

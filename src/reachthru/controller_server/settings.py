@@ -21,7 +21,9 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [cfg.BoolOpt("debug", default=False)],
     "bus": [cfg.StrOpt("url", default="mqtt://embedded")],
     "database": [
-        cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite")
+        cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite"),
+        cfg.FloatOpt("keep_cleared_days", default=30.0, min=0.01),
+        cfg.IntOpt("max_cleared_faults", default=100_000, min=0),
     ],
     "api": [cfg.StrOpt("listen", default="127.0.0.1:8780")],
     "groups": [
@@ -32,13 +34,17 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     "sink_webhook": [
         cfg.StrOpt("url", default=""),
         cfg.FloatOpt("timeout", default=5.0, min=0.1, max=60.0),
+        cfg.FloatOpt("reconcile_interval", default=0.0, min=0.0),
     ],
 }
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True):
+    """`reconcile_interval_s`: how often every active fault is told again; 0: never."""
+
     url: str
     timeout_s: float
+    reconcile_interval_s: float = 0.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -52,6 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     bus_url: str
     embedded_port: int | None
     database_url: str
+    keep_cleared_days: float
+    max_cleared_faults: int
     api_host: str
     api_port: int
     nova: NovaSettings | None
@@ -73,7 +81,11 @@ def load(path: Path) -> Settings:
     embedded_port = _embedded_port(path, conf.bus.url)
     api_host, api_port = _listen(path, conf.api.listen)
     sinks = _sinks(path, conf.sinks.enabled)
-    webhook = WebhookSettings(url=conf.sink_webhook.url, timeout_s=conf.sink_webhook.timeout)
+    webhook = WebhookSettings(
+        url=conf.sink_webhook.url,
+        timeout_s=conf.sink_webhook.timeout,
+        reconcile_interval_s=conf.sink_webhook.reconcile_interval,
+    )
     if "webhook" in sinks and urlsplit(webhook.url).scheme not in ("http", "https"):
         raise SettingsError(
             f"{path}: [sink_webhook] url = {webhook.url}: must be http://... or https://..., "
@@ -84,6 +96,8 @@ def load(path: Path) -> Settings:
         bus_url=conf.bus.url,
         embedded_port=embedded_port,
         database_url=conf.database.connection,
+        keep_cleared_days=conf.database.keep_cleared_days,
+        max_cleared_faults=conf.database.max_cleared_faults,
         api_host=api_host,
         api_port=api_port,
         nova=nova,

@@ -32,6 +32,7 @@ from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.changes import Stored
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.upkeep import Upkeep
 
 REST_GRACE_S = 1  # for answers that are on their way at a stop
 
@@ -73,7 +74,7 @@ class Controller:
             database = await self._open_database(stack)
             name = f"{socket.gethostname()}-{os.getpid()}"
             ledger = Ledger(database, self._settings.sinks, f"{name}-{secrets.token_hex(4)}")
-            parts = await self._start_sinks(stack, ledger)
+            parts = await self._start_sinks(stack, database, ledger)
             bus = controller_bus(bus_url, name)
             inventory = Inventory(database, bus, self._events)
             bus.on_connection = lambda connected: self._connection(inventory, connected)
@@ -161,10 +162,21 @@ class Controller:
         return database
 
     async def _start_sinks(
-        self, stack: contextlib.AsyncExitStack, ledger: Ledger
+        self, stack: contextlib.AsyncExitStack, database: Database, ledger: Ledger
     ) -> list[asyncio.Task[None]]:
-        tasks = []
-        for sink in enabled_sinks(self._settings):
+        sinks = enabled_sinks(self._settings)
+        upkeep = Upkeep(
+            database,
+            ledger,
+            sinks,
+            keep_cleared_days=self._settings.keep_cleared_days,
+            max_cleared_faults=self._settings.max_cleared_faults,
+            leads=lambda: True,
+            on_forgotten=self._metrics.forgotten,
+            on_repeats=self._wake,
+        )
+        tasks = [asyncio.create_task(upkeep.run(), name="upkeep")]
+        for sink in sinks:
             await stack.enter_async_context(sink)
             worker = DeliveryWorker(sink, ledger, self._metrics.attempted)
             self._workers.append(worker)
@@ -201,11 +213,15 @@ class Controller:
         return NovaDirectory(self._settings.nova)
 
     def _stored(self, fault_events: FaultEvents, stored: Sequence[Stored]) -> None:
-        for worker in self._workers:
-            worker.wake()
+        self._wake()
         fault_events.announce([item.id for item in stored])
         for item in stored:
             self._metrics.stored(item.change)
+
+    def _wake(self) -> None:
+        """There is something new to deliver."""
+        for worker in self._workers:
+            worker.wake()
 
     def _connection(self, inventory: Inventory, connected: bool) -> None:
         if self._roll_call is not None:

@@ -22,6 +22,7 @@ class WebhookSink(Sink):
 
     def __init__(self, settings: WebhookSettings) -> None:
         self.timeout_s = settings.timeout_s
+        self.reconcile_s = settings.reconcile_interval_s or None
         self._url = settings.url
         trust = ssl.create_default_context()
         # One client, with one connection, for each that may be on its way: a pool looks at

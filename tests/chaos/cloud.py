@@ -1,0 +1,170 @@
+"""Everything between a sick guest and its consumer, each part a process that can be killed."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from chaos.consumer import Taken
+from servers.postgresql import PostgresqlServer
+
+HERE = Path(__file__).parent
+MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Part(ABC):
+    """`kill` is kill -9. Both are called from a thread, and return when it is done."""
+
+    name: str
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def kill(self) -> None: ...
+
+
+class ProcessPart(Part):
+    def __init__(self, name: str, log: Path, *command: object) -> None:
+        self.name = name
+        self.log = log
+        self._command = [str(word) for word in command]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            log.write(f"--- {self.name} starts\n".encode())
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @property
+    def died(self) -> bool:
+        """By itself: nobody killed it."""
+        return self._process is not None and self._process.poll() not in (None, -signal.SIGKILL)
+
+
+class Mosquitto(ProcessPart):
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        settings = folder / "mosquitto.conf"
+        settings.write_text(f"user root\nlistener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        super().__init__("broker", folder / "broker.log", MOSQUITTO, "-c", settings)
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+
+
+class Database(Part):
+    name = "database"
+
+    def __init__(self, server: PostgresqlServer) -> None:
+        self._server = server
+
+    def start(self) -> None:
+        self._server.start()
+
+    def kill(self) -> None:
+        self._server.kill()
+
+
+class ChaosCloud:
+    """Agents, controllers, a broker and a database, all of them started."""
+
+    def __init__(
+        self, folder: Path, server: PostgresqlServer, webhook: str, *, agents: int, controllers: int
+    ) -> None:
+        self.folder = folder
+        self.broker = Mosquitto(folder)
+        self.database = Database(server)
+        self.database_url = server.make_database()
+        self.controllers = [
+            ProcessPart(
+                f"controller-{number}",
+                folder / f"controller-{number}.log",
+                *(sys.executable, "-m", "reachthru.controller_server.cli"),
+                *("--config-file", self._configure(number, webhook)),
+            )
+            for number in range(controllers)
+        ]
+        self.agents = [
+            ProcessPart(
+                f"host-{number}",
+                folder / f"host-{number}.log",
+                *(sys.executable, HERE / "simulated_agent.py"),
+                *(f"host-{number}", self.broker.url, folder),
+            )
+            for number in range(agents)
+        ]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [self.broker, self.database, *self.controllers, *self.agents]
+
+    def open(self) -> None:
+        upgrade = [sys.executable, "-m", "reachthru.controller_server.cli", "--config-file"]
+        settings = self.folder / "controller-0.conf"
+        subprocess.run([*upgrade, settings, "db", "upgrade"], check=True, capture_output=True)
+        for part in (self.broker, *self.controllers, *self.agents):
+            part.start()
+
+    def close(self) -> None:
+        for part in (*self.agents, *self.controllers, self.broker):
+            part.kill()
+
+    def end_illnesses(self) -> None:
+        for agent in self.agents:
+            agent.signal(signal.SIGUSR1)
+
+    def waiting(self) -> int:
+        """Changes that no controller has acknowledged, as far as their agents said."""
+        said = [self.folder / f"{agent.name}.waiting" for agent in self.agents]
+        return sum(int(path.read_text()) for path in said)
+
+    def journal(self) -> list[Taken]:
+        """Everything that was said to be sendable, in each agent's order, once each."""
+        lines: dict[Taken, None] = {}
+        for path in sorted(self.folder.glob("*.journal")):
+            for line in path.read_text().splitlines():
+                lines[Taken(*line.split())] = None
+        return list(lines)
+
+    def logs(self, last: int = 2500) -> str:
+        return "\n".join(
+            f"{path.name}: {path.read_text(errors='replace')[-last:]}"
+            for path in sorted(self.folder.glob("*.log"))
+        )
+
+    def _configure(self, number: int, webhook: str) -> Path:
+        path = self.folder / f"controller-{number}.conf"
+        path.write_text(
+            f"[bus]\nurl = {self.broker.url}\n"
+            f"[database]\nconnection = {self.database_url}\n"
+            f"[api]\nlisten = 127.0.0.1:{free_port()}\n"
+            f"[hosts]\nlost_after_s = 0\n"  # nobody is to blame a host here
+            f"[sinks]\nenabled = webhook\n[sink_webhook]\nurl = {webhook}\ntimeout = 2\n"
+        )
+        return path
+
+
+async def until(check: Callable[[], object], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, f"not in {timeout_s:g} s: {what}"
+        await asyncio.sleep(0.1)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chaos.consumer import Taken
+from servers.mosquitto import MosquittoServer
 from servers.postgresql import PostgresqlServer
 
 HERE = Path(__file__).parent
-MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
 
 
 def free_port() -> int:
@@ -62,19 +62,9 @@ class ProcessPart(Part):
         return self._process is not None and self._process.poll() not in (None, -signal.SIGKILL)
 
 
-class Mosquitto(ProcessPart):
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        settings = folder / "mosquitto.conf"
-        settings.write_text(f"user root\nlistener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        super().__init__("broker", folder / "broker.log", MOSQUITTO, "-c", settings)
-        self.url = f"mqtt://127.0.0.1:{self.port}"
-
-
-class Database(Part):
-    name = "database"
-
-    def __init__(self, server: PostgresqlServer) -> None:
+class ServerPart(Part):
+    def __init__(self, name: str, server: MosquittoServer | PostgresqlServer) -> None:
+        self.name = name
         self._server = server
 
     def start(self) -> None:
@@ -91,8 +81,11 @@ class ChaosCloud:
         self, folder: Path, server: PostgresqlServer, webhook: str, *, agents: int, controllers: int
     ) -> None:
         self.folder = folder
-        self.broker = Mosquitto(folder)
-        self.database = Database(server)
+        self.deaths: list[str] = []
+        broker = MosquittoServer(folder)
+        self.broker = ServerPart("broker", broker)
+        self.database = ServerPart("database", server)
+        self._bus_url = broker.url
         self.database_url = server.make_database()
         self.controllers = [
             ProcessPart(
@@ -108,7 +101,7 @@ class ChaosCloud:
                 f"host-{number}",
                 folder / f"host-{number}.log",
                 *(sys.executable, HERE / "simulated_agent.py"),
-                *(f"host-{number}", self.broker.url, folder),
+                *(f"host-{number}", self._bus_url, folder),
             )
             for number in range(agents)
         ]
@@ -132,6 +125,16 @@ class ChaosCloud:
         for agent in self.agents:
             agent.signal(signal.SIGUSR1)
 
+    async def supervise(self) -> None:
+        """Starts again who ended by itself, as systemd would, and keeps its last words."""
+        while True:
+            for part in (*self.controllers, *self.agents):
+                if part.died:
+                    words = part.log.read_text(errors="replace").splitlines()[-1]
+                    self.deaths.append(f"{part.name}: {words}")
+                    part.start()
+            await asyncio.sleep(0.5)
+
     def waiting(self) -> int:
         """Changes that no controller has acknowledged, as far as their agents said."""
         said = [self.folder / f"{agent.name}.waiting" for agent in self.agents]
@@ -154,7 +157,7 @@ class ChaosCloud:
     def _configure(self, number: int, webhook: str) -> Path:
         path = self.folder / f"controller-{number}.conf"
         path.write_text(
-            f"[bus]\nurl = {self.broker.url}\n"
+            f"[bus]\nurl = {self._bus_url}\n"
             f"[database]\nconnection = {self.database_url}\n"
             f"[api]\nlisten = 127.0.0.1:{free_port()}\n"
             f"[hosts]\nlost_after_s = 0\n"  # nobody is to blame a host here

@@ -5,6 +5,7 @@ from sqlalchemy import create_engine
 
 from reachthru.controller_server.store import schema
 from servers.postgresql import PostgresqlServer
+from servers.rabbitmq import RabbitMqServer
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,10 @@ def empty_postgresql_url(postgresql_server):
 def postgresql_url(postgresql_server, _migrated):
     """A fresh database with the newest tables."""
     return postgresql_server.make_database(_migrated)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server():
+    """For tests that leave it running; one that stops it starts its own."""
+    with RabbitMqServer() as server:
+        yield server

@@ -42,9 +42,7 @@ def trust(context: ssl.SSLContext, ca_file: PemFile) -> None:
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:
-        raise CertificateError(
-            f"{ca_file}: no authority's certificate: {_reason(error)}"
-        ) from error
+        raise CertificateError(f"authorities {ca_file}: {_reason(error)}") from error
 
 
 def load_certificate(context: ssl.SSLContext, cert_file: PemFile, key_file: PemFile | None) -> None:

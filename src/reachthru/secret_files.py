@@ -4,14 +4,17 @@ Only the standard library: the operator's command line must start fast.
 """
 
 import os
+import re
 import time
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 SIZE_LIMIT_BYTES = 64 * 1024
 # How soon a change of a file counts, at the latest.
 LOOK_INTERVAL_S = 1.0
 _OTHERS_MAY = 0o007
+_IN_URL = re.compile(r"://[^/\s@]*@")
+_IN_QUERY = re.compile(r"([?&]\w*(?:password|token|secret)=)[^&\s]+")
 
 
 class SecretFileError(Exception):
@@ -56,18 +59,29 @@ class SecretFile:
 
 
 def read_secret(path: Path) -> str:
-    """The one secret that the file holds. Raises `SecretFileError`."""
-    secrets = read_secrets(path)
-    if len(secrets) > 1:
-        raise SecretFileError(f"{path}: holds {len(secrets)} lines; one secret is expected")
-    return secrets[0]
+    """The file's only line, as it is. Raises `SecretFileError`."""
+    lines = _read(path).splitlines()
+    if len(lines) > 1:
+        raise SecretFileError(f"{path}: holds {len(lines)} lines; one secret is expected")
+    if not lines or not lines[0]:
+        raise SecretFileError(f"{path}: holds no secret")
+    return lines[0]
 
 
 def read_secrets(path: Path) -> list[str]:
-    """A secret a line, at least one. Raises `SecretFileError`.
+    """A secret a line, at least one; lines that begin with '#' are comments.
 
-    A file that every user of the machine may use is refused: its secret is none.
+    Raises `SecretFileError`.
     """
+    lines = (line.strip() for line in _read(path).splitlines())
+    secrets = [line for line in lines if line and not line.startswith("#")]
+    if not secrets:
+        raise SecretFileError(f"{path}: holds no secret (lines that begin with # are comments)")
+    return secrets
+
+
+def _read(path: Path) -> str:
+    """A file that every user of the machine may use is refused: its secret is none."""
     try:
         with path.open("rb") as file:
             # Of what was opened, and not of what has its name by now.
@@ -78,13 +92,9 @@ def read_secrets(path: Path) -> list[str]:
     if len(data) > SIZE_LIMIT_BYTES:
         raise SecretFileError(f"{path}: more than {SIZE_LIMIT_BYTES} bytes are no secret")
     try:
-        lines = [line.strip() for line in data.decode().splitlines()]
+        return data.decode()
     except UnicodeDecodeError:
         raise SecretFileError(f"{path}: is not UTF-8 text") from None  # the error holds the bytes
-    secrets = [line for line in lines if line and not line.startswith("#")]
-    if not secrets:
-        raise SecretFileError(f"{path}: holds no secret")
-    return secrets
 
 
 def refuse_open(path: object, found: os.stat_result) -> None:
@@ -105,6 +115,11 @@ def shown_url(url: str) -> str:
     return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
 
 
+def without_secrets(text: str) -> str:
+    """`text`, which a library may have written, with what is secret in its URLs made "***"."""
+    return _IN_QUERY.sub(r"\1***", _IN_URL.sub("://***@", text))
+
+
 def origin(url: str) -> str:
     """`scheme://host[:port]`: a webhook's path may be its secret, too."""
     scheme, slashes, rest = shown_url(url).partition("://")
@@ -112,12 +127,17 @@ def origin(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    return urlsplit(url).password is not None
+    addresses = url.partition("://")[2].partition("/")[0].split(",")
+    return any(":" in address.rpartition("@")[0] for address in addresses)
 
 
 def with_password(url: str, password: str) -> str:
-    """`scheme://user@host...` with the password put in, escaped."""
+    """`scheme://user@host...` with the password put in, escaped, for each of several hosts."""
     scheme, slashes, rest = url.partition("://")
-    address, slash, path = rest.partition("/")
-    user, _at, host = address.rpartition("@")
-    return f"{scheme}{slashes}{user}:{quote(password, safe='')}@{host}{slash}{path}"
+    addresses, slash, path = rest.partition("/")
+    escaped = quote(password, safe="")
+    filled = []
+    for address in addresses.split(","):
+        user, _at, host = address.rpartition("@")
+        filled.append(f"{user}:{escaped}@{host}")
+    return f"{scheme}{slashes}{','.join(filled)}{slash}{path}"

@@ -8,6 +8,7 @@ import difflib
 import logging
 import re
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from reachthru.secret_files import (
     read_secret,
     shown_url,
     with_password,
+    without_secrets,
 )
 
-_PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]+@")
+_PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]+@|[?&]\w*password=")
+_SECRET_WORDS = ("password", "secret", "token")
+_SECRET_NAME = re.compile(r"pass|pasw|pwd|secret|token|key|cred")
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +48,28 @@ class _Keys(iniparser.BaseParser):
         self.found.append((self.section, key, "\n".join(value)))
 
 
+class _Formatter(logging.Formatter):
+    """Libraries log URLs as they are; here no line has a password."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
+def log_to_stderr(chatty: Iterable[str]) -> None:
+    """At INFO; libraries that are `chatty` there, at WARNING."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for name in chatty:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def complain(command: str, error: object) -> None:
+    """One line for the operator, on stderr."""
+    line = without_secrets(" ".join(str(error).split()))
+    print(f"{command}: {line}", file=sys.stderr)  # noqa: T201
+
+
 def load(
     path: Path,
     options: Mapping[str, Sequence[cfg.Opt]],
@@ -52,8 +78,8 @@ def load(
     """The settings in `path`, checked. Raises `SettingsError`.
 
     `options` are oslo.config options by section. The keys of `foreign_sections` belong to a
-    library (keystoneauth, oslo.messaging) that checks them itself. Of a key that is unknown the
-    value is never shown: it may be a secret whose name is misspelt.
+    library (keystoneauth, oslo.messaging) that checks them itself. No value is shown whose
+    key, maybe misspelt, is a secret's.
     """
     try:
         text = path.read_text()
@@ -134,12 +160,15 @@ def _read(
     try:
         group[option.dest]
     except (cfg.ConfigFileValueError, ValueError) as error:
-        value = written.get((section, option.dest), option.default)
-        if option.secret:
-            value = "***"
+        value = _shown(option.name, written.get((section, option.dest), option.default))
         raise SettingsError(
             f"{path}: [{section}] {option.name} = {value}: allowed: {_allowed(option)}"
         ) from error
+
+
+def _shown(key: str, value: object) -> str:
+    secret = _SECRET_NAME.search(key) or difflib.get_close_matches(key, _SECRET_WORDS)
+    return "***" if secret else without_secrets(str(value))
 
 
 def _allowed(option: cfg.Opt) -> str:
@@ -172,15 +201,19 @@ def _refuse_unknown(
     except iniparser.ParseError as error:
         # Not `error` itself: it shows the line, which may be a secret.
         raise SettingsError(f"{path}: line {error.lineno}: {error.msg}") from None
-    for section, key, _value in keys.found:
+    for section, key, value in keys.found:
         if section in foreign_sections:
             continue
         if section not in options:
             allowed = ", ".join(f"[{name}]" for name in options)
-            raise SettingsError(f"{path}: [{section}] {key}: no such section; {allowed}")
+            raise SettingsError(
+                f"{path}: [{section}] {key} = {_shown(key, value)}: no such section; {allowed}"
+            )
         names = [option.name for option in options[section]]
         if key.replace("-", "_") not in {name.replace("-", "_") for name in names}:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
-            raise SettingsError(f"{path}: [{section}] {key}: no such key; {hint}")
+            raise SettingsError(
+                f"{path}: [{section}] {key} = {_shown(key, value)}: no such key; {hint}"
+            )
     return {(section, key.replace("-", "_")): value for section, key, value in keys.found}

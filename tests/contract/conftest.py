@@ -6,6 +6,7 @@ has a broker that can freeze); `open_carrier` makes one for a test.
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
+import kombu
 import pytest
 import trustme
 
@@ -21,10 +23,12 @@ from reachthru.bus import BusDoor, ControllerBus, controller_bus, memory
 from reachthru.controller_server.embedded_broker import EmbeddedBroker
 
 MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
-PACKAGING = Path(__file__).parents[2] / "packaging" / "mosquitto"
-SHARING = ["memory", "mosquitto"]  # several controllers share the agents' work
-REMOTE = ["embedded", "mosquitto"]  # with a broker that a network leads to
+PACKAGING = Path(__file__).parents[2] / "packaging"
+RABBIT = pytest.param("rabbit", marks=pytest.mark.xdist_group("rabbitmq"))  # one server for all
+SHARING = ["memory", "mosquitto", RABBIT]  # several controllers share the agents' work
+REMOTE = ["embedded", "mosquitto", RABBIT]  # with a broker that a network leads to
 CARRIERS = ["memory", *REMOTE]
+WILLING = ["memory", "embedded", "mosquitto"]  # with last wills
 
 Kill = Callable[[], Coroutine[None, None, None]]
 
@@ -198,6 +202,57 @@ class MqttCarrier(RemoteCarrier):
         writer.close()
 
 
+class RabbitCarrier(RemoteCarrier):
+    """A virtual host of RabbitMQ, behind a proxy. Agents and controllers come through the proxy."""
+
+    def __init__(self, port: int, vhost: str, stack: contextlib.AsyncExitStack) -> None:
+        self._broker_port = port
+        self._vhost = vhost
+        self._stack = stack
+        self.proxy = Proxy(port)
+
+    async def open(self) -> None:
+        await self.proxy.open()
+        self._stack.push_async_callback(self.proxy.drop)
+        self.url = f"rabbit://127.0.0.1:{self.proxy.port}/{self._vhost}"
+
+    async def cut(self) -> None:
+        await self.proxy.drop()
+
+    async def heal(self) -> None:
+        await self.proxy.open()
+
+    async def vanish(self, host: str) -> None:
+        await self.proxy.drop()
+
+    async def freeze(self) -> None:
+        self.proxy.frozen = True
+
+    async def thaw(self) -> None:
+        self.proxy.frozen = False
+
+    async def mortal_controller(self, name: str) -> tuple[ControllerBus, Kill]:
+        proxy = Proxy(self._broker_port)
+        await proxy.open()
+        self._stack.push_async_callback(proxy.drop)
+        return controller_bus(f"rabbit://127.0.0.1:{proxy.port}/{self._vhost}", name), proxy.drop
+
+    async def publish_up(self, host: str, payload: bytes) -> None:
+        await asyncio.to_thread(self._publish, f"reachthru.1.agent.{host}.up.info", payload)
+
+    async def publish_news(self, host: str, payload: bytes) -> None:
+        await asyncio.to_thread(self._publish, f"reachthru.1.agent.{host}.news.info", payload)
+
+    def _publish(self, key: str, payload: bytes) -> None:
+        """As oslo.messaging wraps it."""
+        text = payload.decode(errors="surrogateescape")
+        body = {"oslo.version": "2.0", "oslo.message": json.dumps({"messages": [text]})}
+        url = f"amqp://guest:guest@127.0.0.1:{self._broker_port}/{self._vhost}"
+        options = {"confirm_publish": True}
+        with kombu.Connection(url, transport_options=options) as connection:
+            connection.Producer().publish(body, exchange="amq.topic", routing_key=key)
+
+
 def _text(text: str) -> bytes:
     return struct.pack(">H", len(text.encode())) + text.encode()
 
@@ -317,8 +372,8 @@ class LockedMosquitto(Mosquitto):
     def __init__(self, folder: Path) -> None:
         self.locks = Locks(folder)
         self.acl_file = folder / "acl"
-        self.acl_file.write_text((PACKAGING / "acl").read_text())
-        settings = (PACKAGING / "mosquitto.conf").read_text()
+        self.acl_file.write_text((PACKAGING / "mosquitto" / "acl").read_text())
+        settings = (PACKAGING / "mosquitto" / "mosquitto.conf").read_text()
         for said, here in (
             ("listener 8883", ""),
             ("/etc/mosquitto/reachthru/ca.pem", self.locks.ca_file),
@@ -348,11 +403,17 @@ async def locked_proxy(locked) -> AsyncIterator[Proxy]:
 
 
 @contextlib.asynccontextmanager
-async def open_carrier(kind: str, folder: Path) -> AsyncIterator[Carrier]:
+async def open_carrier(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Carrier]:
     async with contextlib.AsyncExitStack() as stack:
-        match kind:
+        match request.param:
             case "memory":
                 yield MemoryCarrier()
+                return
+            case "rabbit":
+                server = request.getfixturevalue("rabbitmq_server")
+                rabbit = RabbitCarrier(server.port, server.make_vhost(), stack)
+                await rabbit.open()
+                yield rabbit
                 return
             case "embedded":
                 port = (await stack.enter_async_context(EmbeddedBroker(0))).port
@@ -365,18 +426,24 @@ async def open_carrier(kind: str, folder: Path) -> AsyncIterator[Carrier]:
 
 @pytest.fixture(params=CARRIERS)
 async def carrier(request, tmp_path) -> AsyncIterator[Carrier]:
-    async with open_carrier(request.param, tmp_path) as carrier:
+    async with open_carrier(request, tmp_path) as carrier:
         yield carrier
 
 
 @pytest.fixture(params=SHARING)
 async def sharing_carrier(request, tmp_path) -> AsyncIterator[Carrier]:
-    async with open_carrier(request.param, tmp_path) as carrier:
+    async with open_carrier(request, tmp_path) as carrier:
+        yield carrier
+
+
+@pytest.fixture(params=WILLING)
+async def willing_carrier(request, tmp_path) -> AsyncIterator[Carrier]:
+    async with open_carrier(request, tmp_path) as carrier:
         yield carrier
 
 
 @pytest.fixture(params=REMOTE)
 async def remote_carrier(request, tmp_path) -> AsyncIterator[RemoteCarrier]:
-    async with open_carrier(request.param, tmp_path) as carrier:
+    async with open_carrier(request, tmp_path) as carrier:
         assert isinstance(carrier, RemoteCarrier)
         yield carrier

@@ -234,11 +234,12 @@ async def test_an_agent_that_leaves_says_goodbye(carrier):
         assert await take(controller, 1) == [("compute-1", report("compute-1"))]
 
 
-async def test_the_last_will_of_an_agent_that_vanished_is_published(carrier):
-    agent = agent_bus(carrier.url, "compute-0")
-    controller = controller_bus(getattr(carrier, "direct_url", carrier.url), "a")
+async def test_the_last_will_of_an_agent_that_vanished_is_published(willing_carrier):
+    agent = agent_bus(willing_carrier.url, "compute-0")
+    direct_url = getattr(willing_carrier, "direct_url", willing_carrier.url)
+    controller = controller_bus(direct_url, "a")
     async with joined(agent, controller):
-        await carrier.vanish("compute-0")
+        await willing_carrier.vanish("compute-0")
         will = ("compute-0", AgentOffline(host="compute-0", clean=False))
         assert await take(controller, 1) == [will]
 

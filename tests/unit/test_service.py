@@ -32,9 +32,9 @@ def test_what_is_given_is_read_and_the_rest_has_its_default(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[DEFAULT]\nhots = x\n", "[DEFAULT] hots: no such key; did you mean host?"),
-        ("[DEFAULT]\nzzz = x\n", "[DEFAULT] zzz: no such key; allowed: host"),
-        ("[hartbeat]\na = 1\n", "[hartbeat] a: no such section; [DEFAULT], [heartbeat], "),
+        ("[DEFAULT]\nhots = x\n", "[DEFAULT] hots = x: no such key; did you mean host?"),
+        ("[DEFAULT]\nzzz = x\n", "[DEFAULT] zzz = x: no such key; allowed: host"),
+        ("[hartbeat]\na = 1\n", "[hartbeat] a = 1: no such section; [DEFAULT], [heartbeat], "),
         (
             "[heartbeat]\nmin_interval_ms = soon\n",
             "[heartbeat] min_interval_ms = soon: allowed: a whole number from 10 to 60000",
@@ -62,3 +62,40 @@ def test_a_mistake_is_one_line_that_says_what_is_allowed(
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(service.SettingsError, match="No such file or directory"):
         service.load(tmp_path / "none.conf", OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[heartbeat]\npasword = hunter2\n",
+        "[databse]\nurl = x://u:hunter2@h\n",
+        "[DEFAULT]\nhost\npassword hunter2\n",
+        "[DEFAULT]\n  hunter2\n",
+        "hunter2\n",
+    ],
+)
+def test_a_mistake_beside_a_secret_does_not_show_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(service.SettingsError) as caught:
+        load(tmp_path, text)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "warned"),
+    [
+        ("[DEFAULT]\nhost = x://u:hunter2@h\n", 0o644, True),
+        ("[DEFAULT]\nhost = x://u:hunter2@h\n", 0o640, False),
+        ("[DEFAULT]\nhost = x://u@h\n", 0o644, False),
+        ("[DEFAULT]\nhost = x://h/d?user=u&password=hunter2\n", 0o644, True),
+        ("[DEFAULT]\ntoken = hunter2\n", 0o644, True),
+    ],
+)
+def test_settings_with_secrets_that_everybody_may_read_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, mode: int, warned: bool
+) -> None:
+    path = tmp_path / "host.conf"
+    path.write_text(text)
+    path.chmod(mode)
+    service.load(path, {"DEFAULT": [cfg.StrOpt("host"), cfg.StrOpt("token", secret=True)]})
+    assert ("chmod 640" in caplog.text) is warned
+    assert "hunter2" not in caplog.text

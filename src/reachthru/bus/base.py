@@ -72,7 +72,7 @@ class _Bus(ABC):
 
 
 class AgentBus(_Bus):
-    """One host agent's end. Its last will is `AgentOffline(clean=False)`."""
+    """One host agent's end. If its carrier has last wills, its is `AgentOffline(clean=False)`."""
 
     @abstractmethod
     async def send(self, message: AgentMessage) -> None:

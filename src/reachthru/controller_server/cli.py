@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reachthru import __version__
+from reachthru import __version__, service
 from reachthru.controller_server import settings
 from reachthru.controller_server.shell import Controller, StartError
 from reachthru.controller_server.store.database import Database, DatabaseError
@@ -36,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(path: Path) -> int:
+    service.log_to_stderr(_CHATTY)
     loaded = settings.load(path)
-    _log_to_stderr(loaded.debug)
+    if loaded.debug:
+        logging.getLogger().setLevel(logging.DEBUG)
     try:
         await Controller(loaded).run()
     except StartError:
@@ -88,18 +90,8 @@ def _add_config_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _log_to_stderr(debug: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _complain(error: Exception, code: int) -> int:
-    print(f"reachthru-controller: {' '.join(str(error).split())}", file=sys.stderr)
+    service.complain("reachthru-controller", error)
     return code
 
 

@@ -8,20 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reachthru import __version__
+from reachthru import __version__, service
 from reachthru.bus import BusUrlError, DoorError
 from reachthru.host_agent import settings
 from reachthru.host_agent.agent import HostAgent, StartError
 from reachthru.host_agent.settings import HostSettings
 from reachthru.service import SettingsError
 
+_CHATTY = ("asyncio", "mqtt")
 DEFAULT_PATH = Path("/etc/reachthru/host.conf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage or settings."""
     path = _parser().parse_args(arguments).config_file
-    _log_to_stderr()
+    service.log_to_stderr(_CHATTY)
     _raise_file_limit()
     try:
         loaded = settings.load(path)
@@ -63,18 +64,8 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for name in ("asyncio", "mqtt"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _complain(text: str, code: int) -> int:
-    print(f"reachthru-host: {' '.join(text.split())}", file=sys.stderr)
+    service.complain("reachthru-host", text)
     return code
 
 

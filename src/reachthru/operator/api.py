@@ -128,9 +128,9 @@ class Api:
         except urllib.error.HTTPError:
             raise
         except urllib.error.URLError as error:
-            raise ApiError(f"{url}: {_unreachable(error.reason)}") from error
+            raise ApiError(f"{url}: {_unreachable(url, error.reason)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ApiError(f"{url}: {_unreachable(error)}") from error
+            raise ApiError(f"{url}: {_unreachable(url, error)}") from error
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -151,7 +151,7 @@ def _keystone_token(url: str, cloud: str | None) -> str:
     return token
 
 
-def _unreachable(reason: Any) -> str:
+def _unreachable(url: str, reason: Any) -> str:
     """Why there is no conversation, and what to do about it."""
     if isinstance(reason, ssl.SSLCertVerificationError):
         return (
@@ -160,15 +160,17 @@ def _unreachable(reason: Any) -> str:
         )
     if isinstance(reason, ssl.SSLError):
         code = reason.reason or str(reason)
-        if "CERTIFICATE_REQUIRED" in code or "HANDSHAKE_FAILURE" in code:
-            return "it wants a certificate of ours: --cert-file and --key-file"
         if "WRONG_VERSION_NUMBER" in code or "RECORD_LAYER" in code:
             return "it does not speak TLS; is it http://...?"
-        if "UNKNOWN_CA" in code or "ALERT" in code:
-            return f"it does not take our certificate: {code.replace('_', ' ').lower()}"
         return code.replace("_", " ").lower()
-    if isinstance(reason, http.client.RemoteDisconnected):
-        return "it ended the conversation; is it https://...?"
+    if isinstance(reason, ConnectionError) and not isinstance(reason, ConnectionRefusedError):
+        if url.startswith("http:"):
+            return "it ended the conversation; is it https://...?"
+        # asyncio's server goes without a word where a client's certificate is missing or wrong.
+        return (
+            "it ended the conversation; does it want a certificate of its authority? "
+            "--cert-file and --key-file"
+        )
     text = getattr(reason, "strerror", None) or reason
     return f"{text}; is the controller running there?"
 

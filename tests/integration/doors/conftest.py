@@ -77,23 +77,25 @@ def pki(make_pki):
 class Controller:
     """`reachthru-controller`; `settings`: what follows `listen` in [api], and more sections."""
 
-    def __init__(self, folder, settings, *, tls=None, listen="127.0.0.1"):
+    def __init__(self, folder, settings, *, tls=None, listen="127.0.0.1", bus=None):
         self.folder = folder
         self.port = free_port()
+        self.bus_url = bus or f"mqtt://embedded:{free_port()}"
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._tls = tls
         self.settings = folder / "controller.conf"
         self.settings.write_text(
-            "[bus]\nurl = mqtt://embedded:0\n"
+            f"[bus]\nurl = {self.bus_url}\n"
             f"[database]\nconnection = sqlite:///{folder}/controller.sqlite\n"
             f"[api]\nlisten = {listen}:{self.port}\n{settings}\n"
         )
         self.settings.chmod(0o640)
         self.process = None
 
-    def start(self):
+    def start(self, path="/readyz"):
+        """Returns when `path` is answered."""
         self.spawn()
-        wait_until(self._ready)
+        wait_until(lambda: self._answers(path))
         return self
 
     def spawn(self):
@@ -109,10 +111,10 @@ class Controller:
             )
         return self
 
-    def _ready(self):
+    def _answers(self, path):
         assert self.process.poll() is None, self.log()
         with contextlib.suppress(httpx.HTTPError):
-            return self.get("/readyz").status_code == 200
+            return self.get(path).status_code == 200
 
     def stop(self):
         if self.process is not None:
@@ -132,13 +134,13 @@ class Controller:
 
 @pytest.fixture(scope="module")
 def start_controller(tmp_path_factory):
-    """start_controller(settings, tls=..., listen=...) -> Controller, which runs."""
+    """start_controller(settings, path, tls=..., listen=..., bus=...) -> Controller, which runs."""
     with contextlib.ExitStack() as stack:
 
-        def start(settings, **more):
+        def start(settings, path="/readyz", **more):
             controller = Controller(tmp_path_factory.mktemp("controller"), settings, **more)
             stack.callback(controller.stop)
-            return controller.start()
+            return controller.start(path)
 
         yield start
 

@@ -11,6 +11,8 @@ from reachthru.controller_server.rest import keystone as keystone_module
 from reachthru.controller_server.rest.door import CheckUnavailableError, Role
 from reachthru.controller_server.rest.keystone import FRESH_S, STALE_LIMIT_S, KeystoneSettings
 
+pytestmark = pytest.mark.xdist_group("keystone")  # one for all
+
 PROMETHEUS_TOKEN = "a-token-for-prometheus"
 
 

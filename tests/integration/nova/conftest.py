@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -18,9 +15,9 @@ import pytest
 from reachthru import service
 from reachthru.controller_server.nova.directory import NovaDirectory
 from reachthru.controller_server.nova.settings import nova_settings, options
+from servers.rabbitmq import RabbitMqServer, free_ports
 
 ROOT = Path(__file__).parents[3]
-RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # Debian's
 NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-nova makes it
 NOVA_SERVER = Path(__file__).with_name("nova_server.py")
 DEADLINE_S = 40
@@ -35,85 +32,6 @@ async def until(condition, deadline_s=DEADLINE_S):
 @pytest.fixture(name="until")
 def until_fixture():
     return until
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [door.getsockname()[1] for door in doors]
-
-
-class RabbitMq:
-    """A broker of the tests' own: node name, ports and folder, on the loopback, ended by pid."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._node = f"reachthru-{uuid.uuid4().hex[:12]}@localhost"
-        self.port, self._dist_port, self._epmd_port = free_ports(3)
-        self._process = None
-
-    @property
-    def url(self):
-        return f"rabbit://guest:guest@127.0.0.1:{self.port}/"
-
-    def start(self):
-        with (self._folder / "rabbitmq.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [RABBITMQ], env=self._environment(), stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + DEADLINE_S
-        while not self._answers():
-            text = (self._folder / "rabbitmq.log").read_text()
-            assert self._process.poll() is None and time.monotonic() < deadline, text
-            time.sleep(0.1)
-
-    def stop(self):
-        """As a power cut does; what is not durable is forgotten."""
-        if self._process is None:
-            return
-        for pid in self._processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait(30)
-        self._process = None
-
-    def _processes(self):
-        """Erlang's helpers leave our process group; their environment still names our folder."""
-        mark = f"HOME={self._folder}".encode()
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if mark in environment.read_bytes().split(b"\0"):
-                    yield int(environment.parent.name)
-
-    def _answers(self):
-        address = ("127.0.0.1", self.port)
-        with contextlib.suppress(OSError), socket.create_connection(address, 1) as door:
-            door.settimeout(2)
-            door.sendall(b"AMQP\0\0\x09\x01")
-            return bool(door.recv(1))
-        return False
-
-    def _environment(self):
-        folder = self._folder
-        return {
-            "PATH": os.environ["PATH"],
-            "LANG": "C.UTF-8",
-            "HOME": str(folder),
-            "RABBITMQ_NODENAME": self._node,
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none"
-            ),
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
-            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(self._epmd_port),
-        }
 
 
 class Proxy:
@@ -319,11 +237,10 @@ def settings_of(folder, url, endpoint, **more):
 
 
 @pytest.fixture(scope="session")
-def rabbit(tmp_path_factory):
-    broker = RabbitMq(tmp_path_factory.mktemp("rabbitmq"))
-    broker.start()
-    yield broker
-    broker.stop()
+def rabbit():
+    """Its own: a test stops it."""
+    with RabbitMqServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ async def test_a_restarted_broker_is_used_again(start, nova, until):
     server = await asyncio.to_thread(nova.server, group)
     running = await start(nova.rabbit.url, nova.url)
 
-    await asyncio.to_thread(nova.rabbit.stop)
+    await asyncio.to_thread(nova.rabbit.kill)
     await until(lambda: running.directory.stale)
     await asyncio.to_thread(nova.rabbit.start)
 

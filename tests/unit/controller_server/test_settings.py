@@ -98,6 +98,26 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ),
         ("[groups]\nstatic_fil = x", ["[groups]", "did you mean static_file"]),
         ("[groups]\nshow_hosts = perhaps", ["[groups] show_hosts", "perhaps"]),
+        ("[api]\nlisten = 0.0.0.0:8780", ["[api] listen = 0.0.0.0:8780", "auth = token"]),
+        ("[api]\nlisten = [::]:8780", ["[api] listen", "127.0.0.1"]),
+        ("[api]\nlisten = controller:8780", ["[api] listen", "127.0.0.1"]),
+        ("[api]\nauth = password", ["[api] auth = password", "none, token, keystone"]),
+        ("[api]\nauth = token", ["[api] auth = token", "reader_token_file"]),
+        ("[api]\nauth = token\nadmin_token_file = /nowhere", ["admin_token_file: /nowhere"]),
+        ("[api]\nadmin_token_file = /nowhere", ["admin_token_file", "auth = token"]),
+        ("[api]\nauth = keystone", ["keystone_url", "https://"]),
+        ("[api]\nkeystone_url = https://k", ["keystone_url", "auth = keystone"]),
+        (
+            "[api]\nauth = keystone\nkeystone_url = https://k\nkeystone_ca_file = /nowhere",
+            ["keystone_ca_file = /nowhere", "no file"],
+        ),
+        ("[api]\ntls_cert_file = x", ["tls_cert_file and tls_key_file"]),
+        ("[api]\ntls_client_ca_file = x", ["tls_client_ca_file", "tls_cert_file"]),
+        ("[sink_webhook]\nca_file = /nowhere", ["[sink_webhook]", "/nowhere: No such file"]),
+        ("[sink_webhook]\ncert_file = /nowhere", ["[sink_webhook]", "/nowhere: No such file"]),
+        ("[sink_webhook]\nkey_file = /nowhere", ["[sink_webhook]", "without its certificate"]),
+        ("[sink_webhook]\nsecret_file = /nowhere", ["[sink_webhook]", "/nowhere: No such file"]),
+        ("[database]\npassword_file = /nowhere", ["[database] password_file: /nowhere: No such"]),
         ("[DEFAULT]\ndebug = perhaps", ["debug", "perhaps"]),
         ("nonsense", []),
     ],
@@ -116,3 +136,34 @@ async def test_every_sink_that_may_be_named_exists(tmp_path):
     names = ",".join(settings.SINKS)
     loaded = load(tmp_path, f"[sinks]\nenabled = {names}\n[sink_webhook]\nurl = http://x/")
     assert [sink.name for sink in enabled_sinks(loaded)] == list(settings.SINKS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[bus]\nurl = mqtt://u:hunter2@embedded/x",
+        "[bus]\nurl = carrier-pigeon://u:hunter2@h",
+        "[sinks]\nenabled = webhook\n[sink_webhook]\nurl = htps://u:hunter2@h/?token=hunter2",
+        "[api]\nauth = keystone\nkeystone_url = htps://u:hunter2@h",
+        "[nova]\nnotifications_url = amqp://u:hunter2@h",
+        "[nova]\npasword = hunter2",
+        "[database]\nconnection = postgresql://u:hunter2@h/d\npassword_file = /nowhere",
+    ],
+)
+def test_an_error_shows_no_secret(tmp_path, text):
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path, text)
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+def test_this_machine_may_ask_without_a_token(tmp_path, address):
+    assert not load(tmp_path, f"[api]\nlisten = {address}:1").api.locked
+
+
+def test_with_tokens_it_listens_anywhere(tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token")
+    tokens.chmod(0o600)
+    loaded = load(tmp_path, f"[api]\nlisten = [::]:1\nauth = token\nreader_token_file = {tokens}")
+    assert loaded.api.locked

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import hmac
 import json
+import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +13,8 @@ import pytest
 from reachthru.controller_server.model import Delivery, Fault
 from reachthru.controller_server.settings import WebhookSettings
 from reachthru.controller_server.sinks.base import RefusedError
-from reachthru.controller_server.sinks.webhook import WebhookSink
+from reachthru.controller_server.sinks.webhook import WebhookSink, signature
+from reachthru.secret_files import SecretFile
 
 FAULT = Fault(
     id="fault-1",
@@ -35,6 +39,7 @@ class Receiver:
     def __init__(self):
         self.status = "200 OK"
         self.requests = []
+        self.bodies = []
         self.connections = 0
 
     async def serve(self, reader, writer):
@@ -44,6 +49,7 @@ class Receiver:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
                 body = await reader.readexactly(int(headers["content-length"]))
+                self.bodies.append(body)
                 self.requests.append((head[0], headers, json.loads(body)))
                 writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
         writer.close()
@@ -139,3 +145,57 @@ async def test_a_delivery_that_is_given_up_leaves_its_place_usable(receiver):
                     await sink.deliver(FAULT)
         receiver.status = "200 OK"
         await sink.deliver(FAULT)
+
+
+async def test_a_secret_in_its_address_is_not_shown(receiver):
+    receiver.status = "400 Bad Request"
+    url = receiver.url.replace("http://", "http://user:hunter2@") + "/hunter2?token=hunter2"
+    async with webhook(url) as sink:
+        with pytest.raises(RefusedError, match="400") as refusal:
+            await sink.deliver(FAULT)
+    assert "hunter2" not in str(refusal.value)
+    assert receiver.requests[0][1]["authorization"].startswith("basic ")
+
+
+async def test_a_post_is_signed_with_its_time(receiver, tmp_path, monkeypatch):
+    monkeypatch.setattr("reachthru.secret_files.LOOK_INTERVAL_S", 0.0)
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("the vnf manager knows it\n")
+    settings = WebhookSettings(url=receiver.url, timeout_s=2.0, secret=SecretFile(secret))
+    async with WebhookSink(settings) as sink:
+        before = int(time.time())
+        await sink.deliver(FAULT)
+        secret.write_text("another one\n")
+        await sink.deliver(FAULT)
+    for body, (_line, headers, _fault), key in zip(
+        receiver.bodies,
+        receiver.requests,
+        (b"the vnf manager knows it", b"another one"),
+        strict=True,
+    ):
+        timestamp = headers["x-reachthru-timestamp"]
+        assert before <= int(timestamp) <= time.time()
+        expected = hmac.new(key, timestamp.encode() + b"." + body, "sha256").hexdigest()
+        assert headers["x-reachthru-signature"] == f"v1={expected}"
+
+
+async def test_without_a_secret_nothing_is_signed(receiver):
+    async with webhook(receiver.url) as sink:
+        await sink.deliver(FAULT)
+    assert "x-reachthru-signature" not in receiver.requests[0][1]
+
+
+def test_the_check_in_the_documentation_takes_ours_and_nothing_else():
+    text = (Path(__file__).parents[3] / "docs/security.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    names = {"hmac": hmac, "time": time}
+    exec(code, names)
+    is_ours = names["is_ours"]
+    for age_s, taken in ((0, True), (301, False), (-301, False)):
+        signed = signature("secret", int(time.time()) - age_s, b"{}")
+        words = (signed["X-Reachthru-Timestamp"], signed["X-Reachthru-Signature"])
+        assert is_ours(b"secret", *words, b"{}") is taken
+        assert not is_ours(b"another", *words, b"{}")
+        assert not is_ours(b"secret", *words, b"{ }")
+        assert not is_ours(b"secret", str(int(words[0]) + 1), words[1], b"{}")

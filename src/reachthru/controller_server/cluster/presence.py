@@ -27,6 +27,7 @@ TOLERATED_S = 1.0
 SETTLE_S = 15.0
 ASK_PATIENCE_S = 1.0  # an agent answers within 0.1 s
 PROOF_S = 2.0  # what came through the carrier proves it for so long
+ECHO_S = 1.0  # an echo that takes longer shows that the carrier did not carry
 FEW = 2  # so many hosts that are silent together are no sign of anything
 
 
@@ -75,6 +76,7 @@ class Presence:
         self._watched: dict[str, _Host] = {}
         self._lost: dict[str, float | None] = {}
         self._carried_at = -math.inf
+        self._proving_since = math.inf
         self._suspected_at: float | None = None
         self._looked_at: float | None = None
 
@@ -104,17 +106,20 @@ class Presence:
     def connection(self, connected: bool, now: float) -> None:
         """Everybody starts anew: who was deaf knows nothing."""
         self._connected = connected
+        self._start_anew(now)
+
+    def _start_anew(self, now: float) -> None:
         self._suspected_at = None
+        self._proving_since = math.inf
         for host in [host for host, heard_at in self._lost.items() if heard_at is not None]:
             self._watched[host] = _Host(now)  # nobody was told yet
             del self._lost[host]
-        self._carried_at = -math.inf
         for watched in self._watched.values():
             watched.heard(now + max(0.0, SETTLE_S - self._lost_after_s))
 
     def heard(self, host: str, now: float) -> None:
         """A report came."""
-        self._carried_at = now
+        self.carried(now)
         self._lost.pop(host, None)
         watched = self._watched.get(host)
         if watched is None:
@@ -124,6 +129,9 @@ class Presence:
 
     def carried(self, now: float) -> None:
         """Something came through the carrier, whoever sent it: our own echo, say."""
+        if now - self._proving_since > ECHO_S:  # it did not carry, and does again
+            self._start_anew(now)
+        self._proving_since = math.inf
         self._carried_at = now
 
     def left(self, host: str) -> None:
@@ -166,6 +174,7 @@ class Presence:
         if not overdue:
             return Look(ask=ask)
         if now - self._carried_at > PROOF_S:
+            self._proving_since = min(self._proving_since, now)
             return Look(ask=ask, prove=True)
         self._suspected_at = None
         for host in overdue:
@@ -202,5 +211,6 @@ class Presence:
         late_s = now - looked_at - LOOK_S
         for host in self._watched.values():
             host.give_back(late_s)
+        self._proving_since += late_s
         if self._suspected_at is not None:
             self._suspected_at += late_s

@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from reachthru.controller_server.nova.cache import GroupListing, Server, Snapshot
 from reachthru.controller_server.nova.news import flavor_status, iso_utc
+from reachthru.secret_files import without_secrets
 
 _Answer = TypeVar("_Answer")
 
@@ -87,7 +88,7 @@ class NovaApi:
             TypeError,
         ) as error:
             self._compute = None
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = without_secrets(" ".join(str(error).split())) or type(error).__name__
             raise NovaUnavailableError(reason) from error
 
     def _connect(self) -> Any:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reachthru.bus.oslo_library import configuration, oslo_messaging
+from reachthru.bus.oslo.library import configuration, oslo_messaging
 from reachthru.controller_server.nova.news import GarbledError, GroupNews, InstanceNews, read
 
 PULSE_INTERVAL_S = 1.0

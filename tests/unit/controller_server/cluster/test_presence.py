@@ -141,15 +141,27 @@ def test_a_majority_that_stays_silent_while_the_carrier_carries_is_lost():
     assert not world.presence.suspects_carrier
 
 
-def test_all_of_them_silent_and_no_echo_blames_nobody_until_there_is_one():
+def test_all_of_them_silent_and_no_echo_blames_nobody_until_a_limit_after_there_is_one():
     world = World(10)
     world.dead, world.echoes = set(world.hosts), False
     world.run(300)
     assert not world.lost
     assert world.suspected == 1
     world.echoes = True
-    world.run(1)
+    world.run(LIMIT_S - 1)
+    assert not world.lost  # whoever is there has the time to come back
+    world.run(2 * LIMIT_S)
     assert sorted(world.lost) == world.hosts
+
+
+def test_a_carrier_that_carries_again_blames_nobody_who_returns_with_it():
+    for count in (2, 10):
+        world = World(count)
+        world.carries = world.echoes = False
+        world.run(300)
+        world.carries = world.echoes = True
+        world.run(300)
+        assert not world.lost
 
 
 def test_silence_while_this_controller_is_not_connected_does_not_count():

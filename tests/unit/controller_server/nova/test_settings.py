@@ -58,3 +58,37 @@ def test_a_wrong_setting_is_refused_in_one_line_without_the_password(load, text,
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("auth_type", "option"),
+    [
+        ("password", "password"),
+        ("v3applicationcredential", "application_credential_secret"),
+        ("v3token", "token"),
+    ],
+)
+def test_the_secrets_can_stand_in_files(load, tmp_path, auth_type, option):
+    for name in ("rabbit", "keystone"):
+        (tmp_path / name).write_text(f"{name}'s secret\n")
+        (tmp_path / name).chmod(0o600)
+    settings = load(
+        f"notifications_url = rabbit://u@broker/\nnotifications_password_file = {tmp_path}/rabbit\n"
+        f"auth_type = {auth_type}\npassword_file = {tmp_path}/keystone"
+    )
+    assert settings.conf.nova[option] == "keystone's secret"
+    assert settings.notifications_url == "rabbit://u:rabbit%27s%20secret@broker/"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("auth_type = none\npassword_file = /nowhere", "auth_type = none needs none"),
+        ("auth_type = password\npassword_file = /nowhere", "/nowhere: No such file"),
+        ("auth_type = password\npassword = p\npassword_file = /x", "password is set already"),
+        ("auth_type = none\nnotifications_password_file = /x", "has a password already"),
+    ],
+)
+def test_a_secret_has_one_place(load, text, says):
+    with pytest.raises(SettingsError, match=says):
+        load(f"{RABBIT}\n{text}")

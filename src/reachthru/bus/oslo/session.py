@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amqp.exceptions import AMQPError, ChannelError, MessageNacked
 from oslo_messaging.dispatcher import DispatcherBase
 from oslo_messaging.notify.listener import NotificationServer
 
 from reachthru.bus.doors import DoorError
-from reachthru.bus.oslo_library import oslo_messaging
+from reachthru.bus.oslo import reasons
+from reachthru.bus.oslo.library import oslo_messaging
 
 # The exchange that every RabbitMQ has. Whoever publishes through oslo.messaging also declares the
 # exchange, and needs the right to; this is the one that this right does not allow to delete.
@@ -43,6 +43,10 @@ class SessionError(Exception):
 
 class RefusedError(Exception):
     """The broker refuses this one message; the session goes on."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(reasons.of_error(error))
+        self.of_rights = reasons.is_of_rights(error)
 
 
 @dataclass(slots=True)
@@ -67,7 +71,9 @@ class Source:
 
 
 class Session:
-    """`receive` gets (key, payloads) on the event loop. `broken` is resolved with the reason.
+    """`receive` gets (key, payloads), and `on_refused` (key, why, how many), on the event loop.
+
+    `broken` is resolved with the reason.
 
     `open` and `close` block: they are for threads; the rest is for the event loop.
     """
@@ -78,6 +84,7 @@ class Session:
         sources: Sequence[Source],
         lanes: int,
         receive: Callable[[str, object], None],
+        on_refused: Callable[[str, RefusedError, int], None],
     ) -> None:
         self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.confirmed_at = time.monotonic()
@@ -86,6 +93,7 @@ class Session:
         self._transport: Any = None
         self._sources = sources
         self._receive = receive
+        self._on_refused = on_refused
         self._opened = threading.Event()  # or given up
         self._closing = threading.Event()
         self._lanes = [_Lane(self, number) for number in range(lanes)]
@@ -107,7 +115,7 @@ class Session:
         except DoorError:
             raise
         except Exception as error:  # its own, kombu's, amqp's and ssl's all come through
-            raise SessionError(explain(error)) from error
+            raise SessionError(reasons.of_error(error)) from error
         finally:
             self._opened.set()
 
@@ -141,22 +149,26 @@ class Session:
     def carry(self, batch: Iterable[Outgoing]) -> None:
         """Sends it, and resolves who waits. Raises `SessionError`, with nobody resolved."""
         for key, together in _bundles(batch):
-            waiting = [outgoing.done for outgoing in together if outgoing.done is not None]
-            payloads = [outgoing.payload for outgoing in together]
+            payloads = [outgoing.payload for outgoing in together if outgoing.payload]
             error: RefusedError | None = None
             try:
                 publish(self._transport, key, payloads, together[0].ttl_s)
             except Exception as failure:
-                if not _is_of_the_message(failure):
-                    raise SessionError(explain(failure)) from failure
-                error = RefusedError(explain(failure))
-            self._loop.call_soon_threadsafe(self._settle, waiting, error)
+                if not reasons.is_of_the_message(failure):
+                    raise SessionError(reasons.of_error(failure)) from failure
+                error = RefusedError(failure)
+            self._loop.call_soon_threadsafe(self._settle, key, together, error)
 
     def report_failure(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self.fail, reason)
 
     def _take(self, key: str, payloads: object) -> bool:
-        """Hands it to the event loop, and waits until it is there; more waits in RabbitMQ."""
+        """Hands it to the event loop, and waits until it is there; more waits in RabbitMQ.
+
+        False: it goes back there, for whoever else shares the queue.
+        """
+        if self._closing.is_set():
+            return False
         handed = threading.Event()
 
         def receive() -> None:
@@ -173,15 +185,17 @@ class Session:
 
     # --- On the event loop --------------------------------------------------------------------
 
-    def _settle(self, waiting: "list[asyncio.Future[None]]", error: RefusedError | None) -> None:
+    def _settle(self, key: str, together: list[Outgoing], error: RefusedError | None) -> None:
         self.confirmed_at = time.monotonic()
-        for done in waiting:
-            if done.done():  # it was given up
+        if error is not None:
+            self._on_refused(key, error, len(together))
+        for outgoing in together:
+            if outgoing.done is None or outgoing.done.done():  # it was given up
                 continue
             if error is None:
-                done.set_result(None)
+                outgoing.done.set_result(None)
             else:
-                done.set_exception(error)
+                outgoing.done.set_exception(error)
 
 
 class _Lane:
@@ -264,11 +278,17 @@ def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None
 
 
 def routing_key(incoming: Any) -> str:
-    """What the message was published with, as the broker allowed it; without the priority.
+    """What its sender published it with, as the broker allowed it; without the priority.
+
+    Empty, if the broker itself published it anew: whoever owns a queue may have what it drops
+    (dead letters) published with any key at all, and nobody's rights are asked.
 
     oslo.messaging shows it nowhere: this is kombu's message, inside its own.
     """
-    key: str = incoming.message._raw_message.delivery_info["routing_key"]
+    message = incoming.message._raw_message
+    if "x-death" in message.headers:
+        return ""
+    key: str = message.delivery_info["routing_key"]
     return key.removesuffix(f".{PRIORITY}")
 
 
@@ -287,26 +307,3 @@ def _bundles(batch: Iterable[Outgoing]) -> Iterable[tuple[str, list[Outgoing]]]:
         sizes[kind] += size
     for (key, _ttl_s), together in open_bundles.items():
         yield key, together
-
-
-def _causes(error: BaseException) -> Iterable[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _is_of_the_message(error: Exception) -> bool:
-    """The broker answered, and the answer is no."""
-    return any(isinstance(cause, ChannelError | MessageNacked) for cause in _causes(error))
-
-
-def explain(error: BaseException) -> str:
-    """One line for the operator, from the innermost of what oslo.messaging wraps."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, TimeoutError):
-            return "no answer in time: frozen, or a memory or disk alarm (rabbitmqctl status)"
-        if isinstance(cause, AMQPError) and cause.reply_text:
-            return " ".join(str(cause.reply_text).split())
-    return " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__

@@ -6,7 +6,7 @@ from oslo_config import cfg
 
 from reachthru.bus import BusUrlError
 from reachthru.bus.doors import BusDoor, DoorError
-from reachthru.bus.oslo_library import configuration, oslo_messaging
+from reachthru.bus.oslo.library import configuration, oslo_messaging
 
 SCHEMES = ("rabbit", "rabbits")
 PORT, TLS_PORT = 5672, 5671

@@ -8,19 +8,20 @@ import warnings
 
 from oslo_config import cfg
 
-with warnings.catch_warnings():
-    # It imports eventlet where that is installed, which complains of itself; nothing here uses it.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import oslo_messaging
-    from oslo_messaging import opts as oslo_messaging_opts
+# oslo.messaging imports eventlet, sooner or later, and never uses it here.
+warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
+
+import oslo_messaging  # noqa: E402
+from oslo_messaging import opts as oslo_messaging_opts  # noqa: E402
 
 __all__ = ["configuration", "oslo_messaging"]
 
 RABBIT = "oslo_messaging_rabbit"
 
-# It logs an error at each try to connect, several times over. Whoever uses it here says once that
+# They log errors at each try to connect, several times over. Whoever uses them here says once that
 # a broker is away, and once that it is back.
-logging.getLogger("oslo_messaging._drivers").setLevel(logging.CRITICAL)
+for _name in ("oslo.messaging._drivers", "amqp"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def configuration(exchange: str, **rabbit: object) -> cfg.ConfigOpts:

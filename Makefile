@@ -26,7 +26,8 @@ test: lint ## all checks and tests, real VMs and a real Nova included
 	$(BIN)/pytest -q --reruns 1 -m e2e
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
-	@CHAOS_S=$${CHAOS_S:-600} $(BIN)/pytest -q -s tests/chaos
+	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \
+		$(BIN)/pytest -q -s tests/chaos tests/integration/host_agent/test_partition.py
 
 bench: setup ## all benchmarks, as a table and build/bench.json
 	@$(BIN)/python -m benchmarks

@@ -79,11 +79,10 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
             calm = time.monotonic()
             await until(lambda: cloud.waiting() == 0, CALM_S, "agents' outboxes are empty")
             truth = cloud.journal()
-            await until(
-                lambda: set(consumer.taken) == set(truth),
-                CALM_S - (time.monotonic() - calm),
-                f"the consumer has all {len(truth)} changes",
-            )
+            while time.monotonic() < calm + CALM_S and not set(consumer.taken) >= set(truth):
+                await asyncio.sleep(0.1)
+            lost = [change for change in truth if change not in set(consumer.taken)]
+            assert not lost
             await asyncio.sleep(1.0)  # what comes now would be a change too many
             supervising.cancel()
         finally:

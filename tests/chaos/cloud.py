@@ -13,6 +13,7 @@ from pathlib import Path
 from chaos.consumer import Taken
 from servers.mosquitto import MosquittoServer
 from servers.postgresql import PostgresqlServer
+from servers.rabbitmq import RabbitMqServer
 
 HERE = Path(__file__).parent
 
@@ -63,7 +64,9 @@ class ProcessPart(Part):
 
 
 class ServerPart(Part):
-    def __init__(self, name: str, server: MosquittoServer | PostgresqlServer) -> None:
+    def __init__(
+        self, name: str, server: MosquittoServer | RabbitMqServer | PostgresqlServer
+    ) -> None:
         self.name = name
         self._server = server
 
@@ -75,18 +78,25 @@ class ServerPart(Part):
 
 
 class ChaosCloud:
-    """Agents, controllers, a broker and a database, all of them started."""
+    """Agents and controllers, beside a broker and a database that run already."""
 
     def __init__(
-        self, folder: Path, server: PostgresqlServer, webhook: str, *, agents: int, controllers: int
+        self,
+        folder: Path,
+        broker: MosquittoServer | RabbitMqServer,
+        database: PostgresqlServer,
+        webhook: str,
+        *,
+        agents: int,
+        controllers: int,
     ) -> None:
         self.folder = folder
         self.deaths: list[str] = []
-        broker = MosquittoServer(folder)
         self.broker = ServerPart("broker", broker)
-        self.database = ServerPart("database", server)
-        self._bus_url = broker.url
-        self.database_url = server.make_database()
+        self.database = ServerPart("database", database)
+        is_rabbit = isinstance(broker, RabbitMqServer)
+        self._bus_url = f"{'rabbit' if is_rabbit else 'mqtt'}://127.0.0.1:{broker.port}"
+        self.database_url = database.make_database()
         self.controllers = [
             ProcessPart(
                 f"controller-{number}",
@@ -114,11 +124,11 @@ class ChaosCloud:
         upgrade = [sys.executable, "-m", "reachthru.controller_server.cli", "--config-file"]
         settings = self.folder / "controller-0.conf"
         subprocess.run([*upgrade, settings, "db", "upgrade"], check=True, capture_output=True)
-        for part in (self.broker, *self.controllers, *self.agents):
+        for part in (*self.controllers, *self.agents):
             part.start()
 
     def close(self) -> None:
-        for part in (*self.agents, *self.controllers, self.broker):
+        for part in (*self.agents, *self.controllers):
             part.kill()
 
     def end_illnesses(self) -> None:

@@ -18,6 +18,13 @@ class Taken(NamedTuple):
     status: str
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_who: object) -> None:
+        """Whoever posts may be killed in the middle of it."""
+
+
 class Consumer:
     """`taken` has every POST that had an effect or would have had one, in order, repeats too."""
 
@@ -38,8 +45,7 @@ class Consumer:
 
             def log_message(self, *_words: object) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/fault"
 
     def __enter__(self) -> "Consumer":

@@ -1,6 +1,7 @@
 """kill -9 of everything at random moments while faults flow: none lost, none doubled, in order.
 
-`CHAOS_S` is for how long (`make chaos`: 10 minutes), `CHAOS_SEED` repeats what a seed chose.
+`CHAOS_S` is for how long (`make chaos`: 10 minutes), `CHAOS_SEED` repeats what a seed chose,
+`CHAOS_BROKER` is mosquitto or rabbitmq.
 """
 
 import asyncio
@@ -9,18 +10,27 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from chaos.cloud import ChaosCloud, Part, until
 from chaos.consumer import Consumer, Taken
+from servers.mosquitto import MosquittoServer
 from servers.postgresql import PostgresqlServer
+from servers.rabbitmq import RabbitMqServer
 
 CHAOS_S = float(os.environ.get("CHAOS_S", "15"))
 CALM_S = 90.0  # until everything has arrived, once nothing is killed any more
 AGENTS, CONTROLLERS = 3, 2
 PAUSE_S = (0.3, 1.8)  # between two killings
 AWAY_S = (0.0, 1.5)  # until who was killed is started again
+
+
+def make_broker(folder: Path) -> MosquittoServer | RabbitMqServer:
+    if os.environ.get("CHAOS_BROKER") == "rabbitmq":
+        return RabbitMqServer()
+    return MosquittoServer(folder)
 
 
 def by_instance(changes: Iterable[Taken]) -> dict[str, list[tuple[str, str]]]:
@@ -66,12 +76,18 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
     seed = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(2**32)))
     print(f"CHAOS_SEED={seed}")
     chance = random.Random(seed)
-    with PostgresqlServer() as server, Consumer(chance.randrange(2**32)) as consumer:
-        cloud = ChaosCloud(tmp_path, server, consumer.url, agents=AGENTS, controllers=CONTROLLERS)
+    with (
+        make_broker(tmp_path) as broker,
+        PostgresqlServer() as database,
+        Consumer(chance.randrange(2**32)) as consumer,
+    ):
+        cloud = ChaosCloud(
+            *(tmp_path, broker, database, consumer.url), agents=AGENTS, controllers=CONTROLLERS
+        )
         try:
             cloud.open()
             supervising = asyncio.create_task(cloud.supervise())
-            await until(lambda: len(consumer.taken) > 20, 30, "faults flow")
+            await until(lambda: len(consumer.taken) > 20, 90, "faults flow")
             killed = await kill_at_random(cloud, chance)
             cloud.end_illnesses()
             consumer.failing = False

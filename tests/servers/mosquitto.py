@@ -25,6 +25,13 @@ class MosquittoServer:
         )
         self._process: subprocess.Popen[bytes] | None = None
 
+    def __enter__(self) -> "MosquittoServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.kill()
+
     def start(self) -> None:
         """Returns when it listens."""
         with self.log.open("ab") as log:

@@ -21,17 +21,12 @@ BACK_S = 12.0  # tries to connect are at most 5 s apart, and each gives up after
 @pytest.fixture
 async def cut_off(lab, tmp_path):
     """(lab, cable): the agent is in a network of its own, broker and controller are in ours."""
-    with cable() as line:
-        broker = MosquittoServer(tmp_path, line.address)
-        broker.start()
-        try:
-            await lab.listen_on(broker.url)
-            lab.configure(broker.url)
-            lab.agent.prefix = line.inside
-            yield lab, line
-        finally:
-            lab.agent.kill()
-            broker.kill()
+    with cable() as line, MosquittoServer(tmp_path, line.address) as broker:
+        await lab.listen_on(broker.url)
+        lab.configure(broker.url)
+        lab.agent.prefix = line.inside
+        yield lab, line
+        lab.agent.kill()
 
 
 def log_count(lab, *words: str) -> int:
@@ -74,5 +69,5 @@ async def test_detection_goes_on_and_all_arrives_in_order_when_the_network_is_ba
     await until(lambda: len(lab.told()) == told, BACK_S)
     assert lab.told() == [("heartbeat_lost", "raised"), ("heartbeat_lost", "cleared")] * flaps
     await until(lambda: lab.reports[-1].waiting == 0, BACK_S)
-    assert lab.agent.log.count("no broker: no confirmation") == 1
+    assert lab.agent.log.count("no broker") == 1
     assert not log_count(lab, well, FaultKind.HEARTBEAT_LOST)

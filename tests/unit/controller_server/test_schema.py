@@ -13,7 +13,7 @@ from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import FaultFilter
 
-NEXT_VERSION = '''
+NEXT_VERSION = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -26,7 +26,7 @@ def upgrade():
     for table in ("hosts", "instances", "faults", "fault_changes", "deliveries", "leases"):
         op.add_column(table, sa.Column("novelty", sa.Integer, server_default="7", nullable=False))
     op.create_index("novel", "deliveries", ["sink", "novelty"])
-'''
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

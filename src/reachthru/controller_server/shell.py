@@ -117,7 +117,7 @@ class Controller:
         try:
             return await stack.enter_async_context(rest_server(self._settings.api, state))
         except CertificateError as error:
-            raise StartError(f"[api] {error}") from error
+            raise StartError(f"[api] tls: {error}") from error
 
     def _listen(self) -> socket.socket:
         host, port = self._settings.api.host, self._settings.api.port

@@ -131,9 +131,10 @@ def broker(tmp_path):
 
 
 def test_daemons_that_the_broker_refuses_tell_no_secret(
-    start_controller, broker, tmp_path, wait_until
+    start_controller, broker, tmp_path, wait_until, secret_file
 ):
-    bus = f"mqtt://somebody:{MARK}-bus@127.0.0.1:{broker}"
+    password = secret_file("password", f"{MARK}-bus")
+    bus = f"mqtt://127.0.0.1:{broker}\nusername = somebody\npassword_file = {password}"
     controller = start_controller("[DEFAULT]\ndebug = true\n", "/healthz", bus=bus)
     (tmp_path / "ports").mkdir()
     settings = tmp_path / "host.conf"

@@ -63,7 +63,14 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted; store it without a passphrase, for one user alone")
 
 
+def ssl_reason(error: ssl.SSLError) -> str:
+    """OpenSSL's word for it, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    return (error.reason or "no PEM file of the right kind").replace("_", " ").lower()
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "no PEM file of the right kind").replace("_", " ").lower()
+        return ssl_reason(error)
     return getattr(error, "strerror", None) or str(error)

@@ -107,7 +107,7 @@ def test_a_controller_whose_neighbours_fail_tells_no_secret(
     ]
     assert all(answer.status_code == 200 for answer in answers[: len(ANSWERED)])
     log = controller.log()
-    assert "127.0.0.1 with 401" in log  # it is a log that says something
+    assert "127.0.0.1: 401" in log  # it is a log that says something
     assert_silent(log, *(answer.text for answer in answers), command_line(controller.process.pid))
 
 

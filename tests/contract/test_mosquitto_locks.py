@@ -251,6 +251,7 @@ async def test_nothing_secret_is_logged(locked, caplog, tmp_path):
     caplog.set_level(logging.DEBUG)
     password_file = tmp_path / "password"
     password_file.write_text("hush-hush\n")
+    password_file.chmod(0o600)
     own = locked.locks.door("compute-0")
     door = BusDoor(
         ca_file=own.ca_file, cert_file=own.cert_file, username="me", password_file=password_file

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from reachthru.certificates import CertificateError, client_tls
+from reachthru.secret_files import SecretFileError, read_secret
+
 
 class DoorError(Exception):
     """What `[bus]` says of files and names can't be used; one line that says what to do."""
@@ -44,17 +47,13 @@ class BusDoor(Struct, frozen=True, kw_only=True):
             self.tls_context()
 
     def password(self) -> str | None:
-        """The first line of `password_file`, as it is now. Raises `DoorError`."""
+        """What `password_file` holds now. Raises `DoorError`."""
         if self.password_file is None:
             return None
         try:
-            text = self.password_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DoorError(f"password_file = {self.password_file}: {_reason(error)}") from error
-        password = text.partition("\n")[0].rstrip("\r")
-        if not password:
-            raise DoorError(f"password_file = {self.password_file}: its first line is empty")
-        return password
+            return read_secret(self.password_file)
+        except SecretFileError as error:
+            raise DoorError(f"password_file = {error}") from error
 
     def tls_context(self) -> ssl.SSLContext:
         """What to connect with now; without `ca_file`, the machine's authorities are trusted.
@@ -62,23 +61,6 @@ class BusDoor(Struct, frozen=True, kw_only=True):
         Raises `DoorError`.
         """
         try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise DoorError(f"ca_file = {self.ca_file}: {_reason(error)}") from error
-        if self.cert_file:
-            try:
-                # An encrypted key would be asked for at a terminal that a daemon does not have.
-                context.load_cert_chain(self.cert_file, self.key_file, password="")
-            except (OSError, ssl.SSLError, ValueError) as error:
-                key_file = self.key_file or self.cert_file
-                raise DoorError(
-                    f"cert_file = {self.cert_file}, key_file = {key_file}: {_reason(error)}"
-                ) from error
-        return context
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        words = (error.reason or "").replace("_", " ").lower()
-        return f"not usable: {words}" if words else "no PEM file of the right kind"
-    return getattr(error, "strerror", None) or "not usable"
+            return client_tls(self.ca_file, self.cert_file, self.key_file)
+        except CertificateError as error:
+            raise DoorError(str(error)) from error

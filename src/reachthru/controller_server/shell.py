@@ -25,6 +25,7 @@ from reachthru.controller_server.groups.directories import open_directory
 from reachthru.controller_server.listening import listening_socket
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
+from reachthru.controller_server.rest.tls import PeerSocket
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks import enabled_sinks
 from reachthru.controller_server.sinks.base import Sink
@@ -120,12 +121,12 @@ class Controller:
         try:
             return await stack.enter_async_context(rest_server(self._settings.api, state))
         except CertificateError as error:
-            raise StartError(f"[api] {error}") from error
+            raise StartError(f"[api] tls: {error}") from error
 
     def _listen(self) -> socket.socket:
         host, port = self._settings.api.host, self._settings.api.port
         try:
-            return listening_socket(host, port)
+            return listening_socket(host, port, PeerSocket)
         except OSError as error:
             raise StartError(f"[api] listen = {host}:{port}: {error.strerror}") from error
 

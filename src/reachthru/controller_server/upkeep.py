@@ -64,12 +64,12 @@ class Upkeep:
 
     async def turn(self, now: float) -> None:
         """What is due at `now`. Raises `DatabaseError`."""
+        if self._database.full:  # nobody can lead then: the lease has to be written, too
+            await self._make_room()
         if not self._leads():
             for going in self._rounds:
                 going.postpone(now)
             return
-        if self._database.full:
-            await self._make_room()
         for going in self._rounds:
             if now >= going.next_at:
                 await self._repeat(going, now)

@@ -33,8 +33,7 @@ LIMIT_S = 300.0
 
 def run() -> list[Result]:
     results = []
-    # By default Mosquitto keeps 1,000 messages for a client and drops the rest.
-    with MosquittoServer("max_queued_messages 0", "max_inflight_messages 200") as broker:
+    with tempfile.TemporaryDirectory() as folder, _mosquitto(Path(folder)) as broker:
         url = broker.url
         raw_s = _raw("mqtt", url)
         with PostgresqlServer() as server:
@@ -45,6 +44,11 @@ def run() -> list[Result]:
         url = f"rabbit://127.0.0.1:{rabbit.port}/"
         results += _burst("rabbit", url, server.make_database(), raw_s, "guest")
     return results
+
+
+def _mosquitto(folder: Path) -> MosquittoServer:
+    """By default it keeps 1,000 messages for a client and drops the rest."""
+    return MosquittoServer(folder, more="max_queued_messages 0\nmax_inflight_messages 200")
 
 
 def _raw(carrier: str, url: str) -> float:

@@ -33,7 +33,7 @@ def client_tls(
     if cert_file is not None:
         load_certificate(context, cert_file, key_file)
     elif key_file is not None:
-        raise CertificateError(f"{key_file}: a key is of no use without its certificate")
+        raise CertificateError(f"key_file = {key_file}: is of no use without its cert_file")
     return context
 
 
@@ -42,7 +42,7 @@ def trust(context: ssl.SSLContext, ca_file: PemFile) -> None:
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:
-        raise CertificateError(f"authorities {ca_file}: {_reason(error)}") from error
+        raise CertificateError(f"ca_file = {ca_file}: {_reason(error)}") from error
 
 
 def load_certificate(context: ssl.SSLContext, cert_file: PemFile, key_file: PemFile | None) -> None:
@@ -54,8 +54,8 @@ def load_certificate(context: ssl.SSLContext, cert_file: PemFile, key_file: PemF
     except SecretFileError as error:
         raise CertificateError(str(error)) from error
     except (OSError, ValueError) as error:
-        key = f" with the key {key_file}" if key_file is not None else ""
-        raise CertificateError(f"certificate {cert_file}{key}: {_reason(error)}") from error
+        key = f", key_file = {key_file}" if key_file is not None else ""
+        raise CertificateError(f"cert_file = {cert_file}{key}: {_reason(error)}") from error
 
 
 def _no_password() -> str:
@@ -63,7 +63,14 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted; store it without a passphrase, for one user alone")
 
 
+def ssl_reason(error: ssl.SSLError) -> str:
+    """OpenSSL's word for it, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    return (error.reason or "no PEM file of the right kind").replace("_", " ").lower()
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "no PEM file of the right kind").replace("_", " ").lower()
+        return ssl_reason(error)
     return getattr(error, "strerror", None) or str(error)

@@ -373,6 +373,7 @@ class Locks:
         leaf = signer.issue_cert(*(addresses or (name,)), common_name=name, **options)  # type: ignore[arg-type]
         path = self._folder / f"{name}.pem"
         leaf.private_key_and_cert_chain_pem.write_to_path(str(path))
+        path.chmod(0o600)
         return path
 
     def door(self, name: str) -> BusDoor:

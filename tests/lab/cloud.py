@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -39,6 +40,7 @@ class Cloud:
         self.groups_source = f"[groups]\nstatic_file = {self.groups_file}"
         self.guests: list[PlainGuest] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.releases: dict[str, Path] = {}  # PYTHONPATH of who is of another version
         self.extra_host_settings = ""
         self.extra_group_settings = ""
         self._bus_port, self._api_port = free_port(), free_port()
@@ -78,7 +80,12 @@ class Cloud:
     def _start(self, name: str, module: str, settings: Path) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module, "--config-file", settings], stdout=log, stderr=log
+                [sys.executable, "-m", module, "--config-file", settings],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(self.releases[name])}
+                if name in self.releases
+                else None,
             )
 
     def signal(self, name: str, number: signal.Signals) -> None:

@@ -1,1 +1,1 @@
-"""Real servers for tests and benchmarks, from Debian's packages, in folders of their own."""
+"""Real servers for tests and benchmarks, from Debian's packages, on free ports."""

@@ -1,35 +1,32 @@
-"""A Mosquitto of a test's own, which can be killed and frozen."""
+"""A Mosquitto of a test's own, which can be killed."""
 
-import os
-import pwd
-import shutil
-import signal
+import contextlib
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
-
-from servers.postgresql import free_port
 
 PROGRAM = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
 START_S = 10
 
 
 class MosquittoServer:
-    """Listens on 127.0.0.1:`port`. `settings` are further lines of mosquitto.conf."""
+    """Keeps nothing over its end. `folder` takes its settings and its log.
 
-    def __init__(self, *settings: str) -> None:
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="reachthru-mqtt-", dir="/tmp"))
-        self._process: subprocess.Popen[bytes] | None = None
-        lines = (
-            f"listener {self.port} 127.0.0.1",
-            "allow_anonymous true",
-            f"user {pwd.getpwuid(os.getuid()).pw_name}",
-            *settings,
+    `more` are further lines of mosquitto.conf.
+    """
+
+    def __init__(self, folder: Path, address: str = "127.0.0.1", more: str = "") -> None:
+        self._address = address
+        with socket.create_server((address, 0)) as door:
+            self.port: int = door.getsockname()[1]
+        self.url = f"mqtt://{address}:{self.port}"
+        self.log = folder / "broker.log"
+        self._settings = folder / "mosquitto.conf"
+        self._settings.write_text(
+            f"user root\nlistener {self.port} {address}\nallow_anonymous true\n{more}\n"
         )
-        (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "MosquittoServer":
         self.start()
@@ -37,48 +34,22 @@ class MosquittoServer:
 
     def __exit__(self, *_error: object) -> None:
         self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
+        """Returns when it listens."""
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [PROGRAM, "-c", self.folder / "mosquitto.conf"], stdout=log, stderr=log
+                [PROGRAM, "-c", self._settings], stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log[-2000:])
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection((self._address, self.port)).close()
+                return
+            assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """As a loss of power."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
-            self._process = None
-
-    def freeze(self) -> None:
-        """It answers nobody, and its connections stay open."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True

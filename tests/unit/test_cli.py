@@ -38,6 +38,8 @@ ANSWERS = {
                 "agent_version": "1.0",
                 "guests": 3,
                 "lateness_ms": 1.5,
+                "waiting": 4,
+                "outbox_durable": False,
             }
         ]
     },
@@ -106,7 +108,8 @@ def controller(monkeypatch):
 def test_a_pipe_gets_tab_separated_text(controller, capsys):
     assert cli.main(["hosts"]) == 0
     assert capsys.readouterr().out == (
-        "HOST\tSTATE\tGUESTS\tLATENESS_MS\tAGENT_VERSION\ncompute-0\tonline\t3\t1.5\t1.0\n"
+        "HOST\tSTATE\tGUESTS\tLATENESS_MS\tAGENT_VERSION\tWAITING\tOUTBOX\n"
+        "compute-0\tonline\t3\t1.5\t1.0\t4\tIN MEMORY ONLY\n"
     )
     assert cli.main(["instances"]) == 0
     heading, line = capsys.readouterr().out.splitlines()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from reachthru.certificates import CertificateError, client_tls
 from reachthru.secret_files import SecretFileError, read_secret
 
 
@@ -56,7 +57,7 @@ class BusDoor(Struct, frozen=True, kw_only=True):
             self.tls_context()
 
     def password(self) -> str | None:
-        """As it is now. Raises `DoorError`."""
+        """What `password_file` holds now, or what the URL said. Raises `DoorError`."""
         if self.in_url is not None:
             return self.in_url.password
         if self.password_file is None:
@@ -78,23 +79,6 @@ class BusDoor(Struct, frozen=True, kw_only=True):
         Raises `DoorError`.
         """
         try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise DoorError(f"ca_file = {self.ca_file}: {_reason(error)}") from error
-        if self.cert_file:
-            try:
-                # An encrypted key would be asked for at a terminal that a daemon does not have.
-                context.load_cert_chain(self.cert_file, self.key_file, password="")
-            except (OSError, ssl.SSLError, ValueError) as error:
-                key_file = self.key_file or self.cert_file
-                raise DoorError(
-                    f"cert_file = {self.cert_file}, key_file = {key_file}: {_reason(error)}"
-                ) from error
-        return context
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        words = (error.reason or "").replace("_", " ").lower()
-        return f"not usable: {words}" if words else "no PEM file of the right kind"
-    return getattr(error, "strerror", None) or "not usable"
+            return client_tls(self.ca_file, self.cert_file, self.key_file)
+        except CertificateError as error:
+            raise DoorError(str(error)) from error

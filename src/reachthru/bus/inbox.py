@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from reachthru.bus.base import is_work
 from reachthru.protocol.agent_bus import (
+    NEWS_VERSION,
     AgentMessage,
     GroupBroadcast,
     GroupQuery,
@@ -46,7 +47,7 @@ class Inbox(Generic[Item]):
             if len(payload) > PAYLOAD_LIMIT_BYTES:
                 raise GarbledError(f"longer than {PAYLOAD_LIMIT_BYTES} bytes")
             item = decode(payload)
-        except OwnNewsError:
+        except NotForUsError:
             pass
         except PeerError as error:
             self._refuse(error.reason, source, payload, error)
@@ -88,15 +89,24 @@ class WrongHostError(PeerError):
     reason = "wrong_host"
 
 
-class OwnNewsError(PeerError):
-    """A controller's own news, which a carrier has brought back to it."""
+class NotForUsError(PeerError):
+    """What a carrier brings to everybody, and this one has no use for."""
+
+
+def decode_work_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
+    """What the agent of `host` sent as work. Raises `PeerError`.
+
+    News is taken too, if it is an older agent's, which sends all of it here. A newer agent's is
+    a copy for older controllers.
+    """
+    host, message = decode_from(host, payload)
+    if not is_work(message) and message.v >= NEWS_VERSION:
+        raise NotForUsError
+    return host, message
 
 
 def decode_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
-    """What the agent of `host` sent as work. Raises `PeerError`.
-
-    News is taken too: agents of before there were several controllers send all of it here.
-    """
+    """The message of the agent of `host`. Raises `PeerError`."""
     message = decode_from_agent(payload)
     # Group messages claim no host of their own.
     if not isinstance(message, GroupBroadcast | GroupQuery) and message.host != host:
@@ -116,5 +126,5 @@ def decode_news_for(name: str, payload: bytes) -> tuple[str, ControllerNews]:
     """What another controller told the one called `name`. Raises `PeerError`."""
     news = decode_from_peer(payload)
     if news.controller == name:
-        raise OwnNewsError
+        raise NotForUsError
     return news.controller, news

@@ -23,9 +23,9 @@ from reachthru.bus.base import (
 from reachthru.bus.inbox import (
     PAYLOAD_LIMIT_BYTES,
     Inbox,
-    decode_from,
     decode_news_for,
     decode_news_from,
+    decode_work_from,
 )
 from reachthru.protocol.agent_bus import (
     AgentMessage,
@@ -71,7 +71,7 @@ class MemoryBroker:
             return
         self._turn += 1
         controller = self.controllers[self._turn % len(self.controllers)]
-        controller.inbox.receive(f"memory:{host}/up", payload, partial(decode_from, host))
+        controller.inbox.receive(f"memory:{host}/up", payload, partial(decode_work_from, host))
 
     def publish_news(self, host: str, payload: bytes) -> None:
         """News, as `host`'s agent would; raises `BusUnavailableError` while it is cut."""

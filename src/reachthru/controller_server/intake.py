@@ -14,6 +14,7 @@ from reachthru.controller_server.inventory import Inventory
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     AgentReport,
+    FaultAck,
     FaultChange,
     GroupBroadcast,
     GroupQuery,
@@ -85,6 +86,8 @@ class Intake:
         else:
             # Before groups hear of what has changed: what they do depends on who is lost.
             self._watch.heard(report.host)
+            if report.full:  # an agent that does not know who listens sends its news twice
+                self._bus.offer(report.host, FaultAck(seqs=[]))
             changes = self._inventory.take_report(report)
             now = asyncio.get_running_loop().time()
             for instance in changes.instances:

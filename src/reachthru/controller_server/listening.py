@@ -5,7 +5,9 @@ import socket
 BACKLOG = 256
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(
+    host: str, port: int, kind: type[socket.socket] = socket.socket
+) -> socket.socket:
     """Raises `OSError` when the port can't be had. `host`: an IPv4 or IPv6 address.
 
     asyncio turns Nagle's algorithm off for sockets whose protocol says TCP, and accepted
@@ -13,7 +15,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     a message that follows another one up to 40 ms.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = kind(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

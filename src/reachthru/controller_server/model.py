@@ -66,13 +66,19 @@ class Instance(Struct, kw_only=True):
 
 
 class Host(Struct, kw_only=True):
-    """A compute node's agent. `state`: online or offline."""
+    """A compute node's agent. `state`: online or offline.
+
+    `waiting` is how many fault changes no controller has acknowledged yet; with `outbox_durable`
+    False they are in the agent's memory only.
+    """
 
     host: str
     state: str
     agent_version: str
     guests: int
     lateness_ms: float
+    waiting: int = 0
+    outbox_durable: bool = True
 
 
 class GroupMember(Struct, kw_only=True):

@@ -1,11 +1,12 @@
 """`reachthru hosts`: the compute nodes and how their agents are."""
 
 import argparse
+from typing import Any
 
 from reachthru.operator import api, output
 
 HELP = "the compute nodes and how their agents are"
-COLUMNS = ("host", "state", "guests", "lateness_ms", "agent_version")
+COLUMNS = ("host", "state", "guests", "lateness_ms", "agent_version", "waiting", "outbox")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,5 +20,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.show_json(answer)
     else:
-        output.show_rows(COLUMNS, ([host[name] for name in COLUMNS] for host in answer["hosts"]))
+        output.show_rows(COLUMNS, map(_row, answer["hosts"]))
     return 0
+
+
+def _row(host: dict[str, Any]) -> output.Row:
+    """A controller of 0.1.0 knows nothing of outboxes."""
+    durable = host.get("outbox_durable")
+    outbox = None if durable is None else "on disk" if durable else "IN MEMORY ONLY"
+    shown = {**host, "waiting": host.get("waiting"), "outbox": outbox}
+    return [shown[name] for name in COLUMNS]

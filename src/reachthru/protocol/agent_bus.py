@@ -1,6 +1,6 @@
 """What host agents and controllers say to each other.
 
-Every message is one JSON object with `type` and `v` (the format's version, 1). An agent sends
+Every message is one JSON object with `type` and `v` (the format's version, 2). An agent sends
 `AgentMessage`s; a controller sends `ControllerMessage`s. Unknown keys are ignored and new ones
 have defaults, so that neighbours one minor version apart understand each other; the rules are in
 `docs/spec/agent-bus.md`.
@@ -17,7 +17,8 @@ from msgspec import Struct
 from reachthru.protocol.errors import GarbledError, PeerError, TooNewError, UnknownTypeError
 from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+NEWS_VERSION = 2  # from this on, agents' reports go to every controller, by a way of their own
 # A neighbour one format ahead still means by its fields what we mean; further ahead, who knows.
 READABLE_VERSION = FORMAT_VERSION + 1
 

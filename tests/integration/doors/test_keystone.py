@@ -52,7 +52,7 @@ def test_a_token_that_is_none_is_refused_logged_and_counted(controller, keystone
         assert f'Keystone uri="{keystone.url}"' in answer.headers["www-authenticate"]
     assert controller.get("/v1/faults").status_code == 401
     refused = [line for line in controller.log().splitlines() if "refused GET /v1/faults" in line]
-    assert "from 127.0.0.1 with 401" in refused[-1]
+    assert "from 127.0.0.1: 401" in refused[-1]
     assert garbled not in controller.log()
     metrics = controller.get("/metrics", PROMETHEUS_TOKEN).text
     assert 'reachthru_api_refusals_total{reason="wrong"}' in metrics

@@ -62,7 +62,7 @@ async def opens(url):
     """Raises `DatabaseError`."""
     database = Database(url)
     try:
-        await database.open()
+        await database.upgrade()
         await database.ping()
     finally:
         await database.close()

@@ -123,6 +123,13 @@ def test_who_has_no_certificate_is_not_talked_to(mutual, pki, make_pki):
     ):
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"{mutual.url}/healthz", verify=tls, timeout=20)
+    refused = [line for line in mutual.log().splitlines() if "refused a TLS connection" in line]
+    assert [line.partition("from ")[2] for line in refused] == [
+        "127.0.0.1: peer did not return a certificate",
+        "127.0.0.1: certificate verify failed: unable to get local issuer certificate",
+        "127.0.0.1: certificate verify failed: unsuitable certificate purpose",
+    ]
+    assert 'reachthru_api_refusals_total{reason="tls"} 3.0' in mutual.get("/metrics").text
 
 
 def peer_serial(controller, pki):

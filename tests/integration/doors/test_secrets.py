@@ -107,7 +107,7 @@ def test_a_controller_whose_neighbours_fail_tells_no_secret(
     ]
     assert all(answer.status_code == 200 for answer in answers[: len(ANSWERED)])
     log = controller.log()
-    assert "127.0.0.1 with 401" in log  # it is a log that says something
+    assert "127.0.0.1: 401" in log  # it is a log that says something
     assert_silent(log, *(answer.text for answer in answers), command_line(controller.process.pid))
 
 
@@ -131,9 +131,10 @@ def broker(tmp_path):
 
 
 def test_daemons_that_the_broker_refuses_tell_no_secret(
-    start_controller, broker, tmp_path, wait_until
+    start_controller, broker, tmp_path, wait_until, secret_file
 ):
-    bus = f"mqtt://somebody:{MARK}-bus@127.0.0.1:{broker}"
+    password = secret_file("password", f"{MARK}-bus")
+    bus = f"mqtt://127.0.0.1:{broker}\nusername = somebody\npassword_file = {password}"
     controller = start_controller("[DEFAULT]\ndebug = true\n", "/healthz", bus=bus)
     (tmp_path / "ports").mkdir()
     settings = tmp_path / "host.conf"

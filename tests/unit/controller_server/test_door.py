@@ -7,8 +7,9 @@ from litestar import Litestar, get, post
 from litestar.testing import AsyncTestClient
 
 from reachthru.controller_server.metrics import Metrics
-from reachthru.controller_server.rest import door as door_module
+from reachthru.controller_server.rest import refusals as refusals_module
 from reachthru.controller_server.rest.door import Door, Role
+from reachthru.controller_server.rest.refusals import Refusals
 from reachthru.controller_server.rest.static_tokens import StaticTokens
 from reachthru.secret_files import SecretFile
 
@@ -31,7 +32,7 @@ async def client(tmp_path):
         path.write_text(f"token-of-{role.name}\n")
         path.chmod(0o600)
         files[role] = SecretFile(path)
-    door = Door([StaticTokens(files)], Metrics())
+    door = Door([StaticTokens(files)], Refusals(Metrics()))
     app = Litestar([look, change], guards=[door.guard], openapi_config=None)
     async with AsyncTestClient(app) as client:
         yield client
@@ -56,8 +57,8 @@ async def test_what_changes_something_needs_the_admin(client, method, token, sta
 
 
 async def test_a_flood_of_refusals_is_counted_and_not_all_logged(client, caplog, monkeypatch):
-    caplog.set_level(logging.WARNING, logger=door_module.__name__)
+    caplog.set_level(logging.WARNING, logger=refusals_module.__name__)
     for _ in range(200):
         await client.get("/v1/things", headers={"X-Auth-Token": "nonsense"})
-    assert door_module.LOG_BURST <= len(caplog.records) < 50
+    assert refusals_module.LOG_BURST <= len(caplog.records) < 50
     assert "nonsense" not in caplog.text

@@ -34,8 +34,8 @@ def fault(instance_uuid, host="compute-0"):
 
 
 @pytest.fixture
-def broker():
-    with MosquittoServer() as server:
+def broker(tmp_path):
+    with MosquittoServer(tmp_path) as server:
         yield server
 
 

@@ -125,7 +125,7 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ("[api]\ntls_client_ca_file = x", ["tls_client_ca_file", "tls_cert_file"]),
         ("[sink_webhook]\nca_file = /nowhere", ["[sink_webhook]", "/nowhere: No such file"]),
         ("[sink_webhook]\ncert_file = /nowhere", ["[sink_webhook]", "/nowhere: No such file"]),
-        ("[sink_webhook]\nkey_file = /nowhere", ["[sink_webhook]", "without its certificate"]),
+        ("[sink_webhook]\nkey_file = /nowhere", ["[sink_webhook]", "without its cert_file"]),
         ("[sink_webhook]\nsecret_file = /nowhere", ["[sink_webhook]", "/nowhere: No such file"]),
         ("[database]\npassword_file = /nowhere", ["[database] password_file: /nowhere: No such"]),
         ("[DEFAULT]\ndebug = perhaps", ["debug", "perhaps"]),

@@ -13,6 +13,8 @@ With MQTT 5 controllers share the agents' work (a shared subscription). A broker
 to an agent for a minute, so that a short break costs nothing; it keeps nothing for a controller,
 or a dead one would hold its share of the work. An agent's last will is `AgentOffline(clean=False)`
 on its `news` topic, published when the connection broke and the agent was not back in a second.
+An agent that hears an older controller, or does not know yet, sends its news as work too: that
+is where older controllers look.
 With MQTT 3.1.1 there is one controller, nothing is kept, and the last will comes at once.
 """
 
@@ -25,10 +27,11 @@ from typing import Self
 
 from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
 from reachthru.bus.doors import BusDoor
-from reachthru.bus.inbox import Inbox, decode_from, decode_news_for, decode_news_from
+from reachthru.bus.inbox import Inbox, decode_news_for, decode_news_from, decode_work_from
 from reachthru.bus.mqtt.client import Terms
 from reachthru.bus.mqtt.connection import Connection
 from reachthru.protocol.agent_bus import (
+    NEWS_VERSION,
     AgentMessage,
     AgentOffline,
     ControllerMessage,
@@ -65,13 +68,14 @@ class MqttAgentBus(AgentBus):
             will=(self._news_topic, encode(AgentOffline(host=host, clean=False))),
         )
         self._connection = Connection(url, door, terms, self._receive, self.refused)
+        self._heard: set[bool] = set()  # on this connection: of controllers, whether they are old
 
     @property
     def connected(self) -> bool:
         return self._connection.connected
 
     async def __aenter__(self) -> Self:
-        self._connection.open(self.on_connection)
+        self._connection.open(self._connection_changed)
         return self
 
     async def __aexit__(
@@ -87,19 +91,31 @@ class MqttAgentBus(AgentBus):
         self._inbox.close()
 
     async def send(self, message: AgentMessage) -> None:
-        await self._connection.publish(self._topic_of(message), message)
+        if is_work(message):
+            await self._connection.publish(self._up_topic, message)
+            return
+        await self._connection.publish(self._news_topic, message)
+        if True in self._heard or not self._heard:
+            await self._connection.publish(self._up_topic, message)
 
     def offer(self, message: AgentMessage) -> bool:
-        return self._connection.offer(self._topic_of(message), message)
+        topic = self._up_topic if is_work(message) else self._news_topic
+        return self._connection.offer(topic, message)
 
     def messages(self) -> AsyncIterator[ControllerMessage]:
         return self._inbox.items()
 
-    def _receive(self, topic: str, payload: bytes) -> None:
-        self._inbox.receive(topic, payload, decode_from_controller)
+    def _connection_changed(self, connected: bool) -> None:
+        self._heard.clear()
+        self.on_connection(connected)
 
-    def _topic_of(self, message: AgentMessage) -> str:
-        return self._up_topic if is_work(message) else self._news_topic
+    def _receive(self, topic: str, payload: bytes) -> None:
+        self._inbox.receive(topic, payload, self._decode)
+
+    def _decode(self, payload: bytes) -> ControllerMessage:
+        message = decode_from_controller(payload)
+        self._heard.add(message.v < NEWS_VERSION)
+        return message
 
 
 class MqttControllerBus(ControllerBus):
@@ -156,5 +172,5 @@ class MqttControllerBus(ControllerBus):
             self._inbox.receive(topic, payload, partial(decode_news_for, self.name))
             return
         host, kind = topic.split("/")[3:]  # the subscriptions' `+`, and what follows it
-        decode = decode_from if kind == "up" else decode_news_from
+        decode = decode_work_from if kind == "up" else decode_news_from
         self._inbox.receive(topic, payload, partial(decode, host))

@@ -135,6 +135,7 @@ class Client(aiomqtt.Client):
         self._confirmations: dict[int, asyncio.Future[ReasonCode]] = {}
         self._abandoned = False
         self._thread_id = threading.get_ident()
+        self.reached = False  # somebody is there, whether or not it speaks MQTT
         self.version = version
         self.lost: asyncio.Future[str] = self._loop.create_future()  # why, once it broke
         self.slots = asyncio.Semaphore(INFLIGHT_LIMIT)
@@ -276,6 +277,7 @@ class Client(aiomqtt.Client):
         if self._abandoned:  # while a thread was still connecting it
             sock.close()
             return
+        self.reached = True
         super()._on_socket_open(client, userdata, sock)
 
     def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:

@@ -22,6 +22,9 @@ CONFIRM_TIMEOUT_S = 3.0
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 5.0
 CANCEL_AGAIN_S = 0.1
+# So often in a row a broker may leave MQTT 5 unanswered, before an agent tries MQTT 3.1.1: brokers
+# that know nothing newer may say nothing. A controller does not: it would share no work.
+UNANSWERED_LIMIT = 2
 STABLE_S = 5.0  # a connection that lasted so long is not part of a quarrel
 RIVALRY = 4  # brief connections in a row that are no accident
 # What the broker refused is not asked of it again for so long.
@@ -157,10 +160,11 @@ class Connection:
     async def _keep(self) -> None:
         backoff_s = BACKOFF_MIN_S
         brief = 0  # connections in a row that soon broke
-        version = V5
+        version, unanswered = V5, 0
         while True:
             tried_at = time.monotonic()
             self._has_served = False
+            client = None
             try:
                 client = Client(self._address, self._door, self._terms, version, self._receive)
                 async with client:
@@ -174,7 +178,10 @@ class Connection:
                 self._say_unreachable(f"[bus] {error}")
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 self._say_unreachable(reasons.of_error(error))
-            version = V5
+            ignored = client is not None and client.reached and not self._has_served
+            unanswered = unanswered + 1 if ignored and version is V5 else 0
+            give_way = unanswered >= UNANSWERED_LIMIT and not self._terms.shared_topics
+            version = V311 if give_way else V5
             if time.monotonic() - tried_at > STABLE_S:
                 backoff_s, brief = BACKOFF_MIN_S, 0
             elif self._has_served:

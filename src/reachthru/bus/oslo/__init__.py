@@ -26,7 +26,7 @@ from typing import NoReturn, Self
 
 from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
 from reachthru.bus.doors import BusDoor
-from reachthru.bus.inbox import Inbox, decode_from, decode_news_for, decode_news_from
+from reachthru.bus.inbox import Inbox, decode_news_for, decode_news_from, decode_work_from
 from reachthru.bus.oslo.address import Address
 from reachthru.bus.oslo.connection import Connection
 from reachthru.bus.oslo.session import Outgoing, Source
@@ -190,7 +190,7 @@ class OsloControllerBus(ControllerBus):
         middle = key.removeprefix(f"{KEY_ROOT}.agent.")
         host, _, kind = middle.rpartition(".")
         if middle != key and host and kind == "up":
-            return partial(decode_from, host)
+            return partial(decode_work_from, host)
         if middle != key and host and kind == "news":
             return partial(decode_news_from, host)
         return partial(_refuse, "it was not published to controllers")

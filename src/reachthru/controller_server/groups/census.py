@@ -184,10 +184,12 @@ class Census:
             agent_version=report.agent_version,
             guests=report.guests,
             lateness_ms=report.lateness_ms,
+            waiting=report.waiting,
+            outbox_durable=report.outbox_durable,
         )
         if old is None:
             return new
-        same = structs.replace(old, lateness_ms=new.lateness_ms) == new
+        same = structs.replace(old, lateness_ms=new.lateness_ms, waiting=new.waiting) == new
         return None if same else new
 
     def _put(self, instance: Instance) -> Instance | None:

@@ -6,7 +6,6 @@ wrong one), 403 (its role is not enough), 503 (nobody could say whether it is ri
 
 import asyncio
 import enum
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -16,21 +15,15 @@ from litestar.exceptions import HTTPException
 from litestar.handlers.base import BaseRouteHandler
 from msgspec import Struct
 
-from reachthru.controller_server.metrics import Metrics
-from reachthru.protocol.rate import TokenBucket
+from reachthru.controller_server.rest.refusals import Refusals
 
 # In a handler's `opt`: the call needs no token.
 OPEN = "open"
 # How soon a stream ends whose token was taken back. One that expires ends it at once.
 RECHECK_INTERVAL_S = 15.0
 TOKEN_LIMIT = 4096  # characters
-# Refusals in the log; the rest is counted only.
-LOG_RATE_PER_S = 0.2
-LOG_BURST = 10
-
 _READING_METHODS = ("GET", "HEAD", "OPTIONS")
 _Connection = ASGIConnection[Any, Any, Any, Any]
-_log = logging.getLogger(__name__)
 
 
 class Role(enum.IntEnum):
@@ -83,11 +76,9 @@ class Visitor:
 class Door:
     """A guard of the application: whoever is in a call of it has shown a token of `checks`."""
 
-    def __init__(self, checks: Sequence[Check], metrics: Metrics) -> None:
+    def __init__(self, checks: Sequence[Check], refusals: Refusals) -> None:
         self._checks = checks
-        self._metrics = metrics
-        self._log_bucket = TokenBucket(LOG_RATE_PER_S, LOG_BURST)
-        self._unlogged = 0
+        self._refusals = refusals
 
     async def guard(self, connection: _Connection, handler: BaseRouteHandler) -> None:
         """Raises `HTTPException`. Leaves a `Visitor` in the scope's "user"."""
@@ -129,23 +120,10 @@ class Door:
     def _refusal(
         self, connection: _Connection, status_code: int, reason: str, what: str
     ) -> HTTPException:
-        self._metrics.api_refusal(reason)
-        if self._log_bucket.take(time.monotonic()):
-            # As it was sent: a path that is decoded could hold a line of a log.
-            path = connection.scope["raw_path"].decode("ascii", "replace")
-            peer = connection.client.host if connection.client else "somebody"
-            _log.warning(
-                "REST: refused %s %s from %s with %d: %s%s",
-                _method(connection),
-                path,
-                peer,
-                status_code,
-                what,
-                f" ({self._unlogged} more since the last line)" if self._unlogged else "",
-            )
-            self._unlogged = 0
-        else:
-            self._unlogged += 1
+        # As it was sent: a path that is decoded could hold a line of a log.
+        path = connection.scope["raw_path"].decode("ascii", "replace")
+        peer = connection.client.host if connection.client else "somebody"
+        self._refusals.add(reason, f"{_method(connection)} {path}", peer, f"{status_code}, {what}")
         headers = {}
         if status_code == 401:
             headers["WWW-Authenticate"] = ", ".join(check.challenge for check in self._checks)

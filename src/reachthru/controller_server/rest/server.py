@@ -11,6 +11,7 @@ from reachthru.controller_server.api_settings import ApiSettings
 from reachthru.controller_server.rest.app import rest_app
 from reachthru.controller_server.rest.door import Check, Door, Role
 from reachthru.controller_server.rest.keystone import Keystone
+from reachthru.controller_server.rest.refusals import Refusals
 from reachthru.controller_server.rest.static_tokens import StaticTokens
 from reachthru.controller_server.rest.tls import ServerTls
 from reachthru.controller_server.state import ControllerState
@@ -32,8 +33,9 @@ class _RestServer(uvicorn.Server):
 async def rest_server(api: ApiSettings, state: ControllerState) -> AsyncIterator[uvicorn.Server]:
     """Not serving yet. Raises `CertificateError`."""
     async with contextlib.AsyncExitStack() as stack:
-        door = await _door(stack, api, state)
-        tls = ServerTls(api.tls).context if api.tls is not None else None
+        refusals = Refusals(state.metrics)
+        door = await _door(stack, api, refusals)
+        tls = _tls(api, refusals)
         if tls is None and not api.loopback:
             _log.warning(
                 "REST: tokens cross the network in the clear: no [api] tls_cert_file; "
@@ -55,8 +57,18 @@ async def rest_server(api: ApiSettings, state: ControllerState) -> AsyncIterator
         yield _RestServer(config)
 
 
+def _tls(api: ApiSettings, refusals: Refusals) -> ssl.SSLContext | None:
+    if api.tls is None:
+        return None
+
+    def refused(peer: str, why: str) -> None:
+        refusals.add("tls", "a TLS connection", peer, why)
+
+    return ServerTls(api.tls, refused).context
+
+
 async def _door(
-    stack: contextlib.AsyncExitStack, api: ApiSettings, state: ControllerState
+    stack: contextlib.AsyncExitStack, api: ApiSettings, refusals: Refusals
 ) -> Door | None:
     checks: list[Check] = []
     files = {Role.READER: api.reader_tokens, Role.ADMIN: api.admin_tokens}
@@ -65,4 +77,4 @@ async def _door(
         checks.append(StaticTokens(given))
     if api.keystone is not None:
         checks.append(await stack.enter_async_context(Keystone(api.keystone)))
-    return Door(checks, state.metrics) if checks else None
+    return Door(checks, refusals) if checks else None

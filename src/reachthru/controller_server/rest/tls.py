@@ -1,13 +1,17 @@
 """REST over TLS, with certificates that may be renewed while it runs."""
 
+import contextvars
 import logging
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
-from reachthru.certificates import CertificateError, load_certificate, trust
+from reachthru.certificates import CertificateError, load_certificate, ssl_reason, trust
 
 LOOK_INTERVAL_S = 1.0
 
@@ -27,20 +31,46 @@ class TlsSettings(Struct, frozen=True, kw_only=True):
         return tuple(file for file in files if file is not None)
 
 
+_peer: contextvars.ContextVar[str] = contextvars.ContextVar("peer")
+
+
+class PeerSocket(socket.socket):
+    """A listener. What asyncio does for a connection runs in a context that knows whose it is."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        _peer.set(address[0])
+        return connection, address
+
+
 class ServerTls:
-    """`context` is the server's. Raises `CertificateError`.
+    """`context` is the server's. Raises `CertificateError`. `refused` gets (peer, why).
 
     When a file changes, connections from then on have what it says; what can't be used (a
     certificate whose key is not written yet) changes nothing and is tried again.
     """
 
-    def __init__(self, settings: TlsSettings) -> None:
+    def __init__(self, settings: TlsSettings, refused: Callable[[str, str], None]) -> None:
         self._settings = settings
         self._seen = self._look()
         self._looked_at = time.monotonic()
         self._complaint = ""
         self.context = self._newest = self._load()
         self.context.sni_callback = self._choose
+
+        class Handshake(ssl.SSLObject):
+            """asyncio says nothing of a handshake that fails."""
+
+            def do_handshake(self) -> None:
+                try:
+                    super().do_handshake()
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    raise
+                except ssl.SSLError as error:
+                    refused(_peer.get("somebody"), ssl_reason(error))
+                    raise
+
+        self.context.sslobject_class = Handshake
 
     def _choose(self, tls: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """OpenSSL asks this at the start of each handshake."""

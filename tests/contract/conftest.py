@@ -272,6 +272,11 @@ def _free_port() -> int:
         return port
 
 
+@pytest.fixture
+def free_port() -> int:
+    return _free_port()
+
+
 class Mosquitto:
     """A real broker on a free port. `settings` are lines of mosquitto.conf."""
 

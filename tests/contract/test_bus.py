@@ -374,6 +374,18 @@ async def test_a_broker_that_falls_silent_fails_senders_within_seconds(remote_ca
         await until(lambda: agent.connected)
 
 
+async def test_a_silent_broker_holds_up_nobody_who_leaves(remote_carrier):
+    agent, controller = (
+        agent_bus(remote_carrier.url, "compute-0"),
+        controller_bus(remote_carrier.url, "a"),
+    )
+    async with joined(agent, controller):
+        await remote_carrier.freeze()
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+    await remote_carrier.thaw()
+
+
 async def test_what_a_silent_broker_is_offered_is_bounded_and_never_waits(remote_carrier):
     agent = agent_bus(remote_carrier.url, "compute-0")
     async with joined(agent):

@@ -205,16 +205,6 @@ async def test_what_is_too_long_for_the_broker_costs_itself_only(tmp_path, start
     assert len([line for line in caplog.messages if "too long" in line]) == 1
 
 
-async def test_a_broker_that_takes_little_at_once_is_sent_little_at_once(start_mosquitto):
-    broker = await start_mosquitto("allow_anonymous true\nmax_inflight_messages 2")
-    controller = controller_bus(broker.url, "a")
-    async with controller, agent_bus(broker.url, "compute-0") as agent:
-        await until(lambda: agent.connected and controller.connected)
-        await asyncio.gather(*(agent.send(report(version=str(n))) for n in range(500)))
-        heard = [message.agent_version for _host, message in await take(controller, 500)]
-    assert heard == [str(n) for n in range(500)]
-
-
 async def test_a_wrong_password_is_named_and_a_right_one_is_taken_without_a_restart(
     tmp_path, start_mosquitto, caplog
 ):

@@ -201,9 +201,10 @@ class Client(aiomqtt.Client):
         return published.rc == mqtt.MQTT_ERR_SUCCESS
 
     def end_session(self) -> None:
-        """Says goodbye for good: the broker forgets this client."""
+        """Says goodbye for good, at once: the broker forgets this client, and its last will."""
         forget = _properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
         self._client.disconnect(properties=forget if self.version is V5 else None)
+        self._client.loop_write()
 
     async def _subscribe(self) -> None:
         share = f"$share/{self._terms.share}/" if self.can_share else ""

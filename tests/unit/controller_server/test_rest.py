@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from litestar.testing import AsyncTestClient
+from sqlalchemy import text
 
 from reachthru.bus import controller_bus, memory
 from reachthru.controller_server.events import EventHub
@@ -13,7 +14,8 @@ from reachthru.controller_server.inventory import Inventory
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
-from reachthru.controller_server.store.ledger import Outcome
+from reachthru.controller_server.store.database import DatabaseError
+from reachthru.controller_server.store.deliveries import Outcome
 
 
 @pytest.fixture
@@ -166,8 +168,10 @@ async def test_readiness_needs_the_bus(client, controller):
     assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_readiness_needs_the_database(client, controller):
-    controller.database.healthy = False
+async def test_readiness_needs_the_database(client, controller, make_report):
+    await controller.database.write(lambda c: c.execute(text("DROP TABLE hosts")))
+    with pytest.raises(DatabaseError):
+        await controller.inventory.take_report(make_report("a"))
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "database" in answer.json()["error"]

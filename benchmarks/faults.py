@@ -17,12 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from servers.rabbitmq import RabbitMqServer
-
 from benchmarks.process import cpu_s, rss_mib
 from benchmarks.results import Result
 from servers.mosquitto import MosquittoServer
 from servers.postgresql import PostgresqlServer, free_port
+from servers.rabbitmq import RabbitMqServer
 
 AGENTS = 100
 FAULTS_EACH = 100

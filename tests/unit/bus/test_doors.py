@@ -17,9 +17,11 @@ def files(tmp_path):
     leaf.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
     leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
     trustme.CA().private_key_pem.write_to_path(str(tmp_path / "other.key"))
-    (tmp_path / "password").write_text("hush-hush\r\nsecond line\n")
+    (tmp_path / "password").write_text("hush-hush\r\n")
     (tmp_path / "empty").write_text("\nhush-hush\n")
     (tmp_path / "rubbish").write_bytes(b"\xff\xfe hush-hush")
+    for secret in ("key.pem", "cert.pem", "other.key", "password", "empty", "rubbish"):
+        (tmp_path / secret).chmod(0o600)
     return tmp_path
 
 
@@ -42,7 +44,7 @@ def test_certificate_and_key_are_taken_from_their_files(files):
     assert context.check_hostname
 
 
-def test_a_password_is_the_first_line_as_it_is_now(files):
+def test_a_password_is_what_its_file_says_now(files):
     door = BusDoor(username="me", password_file=files / "password")
     door.check(tls=False)
     assert door.password() == "hush-hush"
@@ -69,7 +71,7 @@ def test_files_that_are_missing_or_wrong_are_named(files):
         (BusDoor(ca_file=rubbish), ["ca_file", "rubbish"]),
         (BusDoor(cert_file=nowhere), ["cert_file", "nowhere", "No such file"]),
         (BusDoor(cert_file=rubbish), ["cert_file", "rubbish"]),
-        (BusDoor(cert_file=files / "cert.pem"), ["cert_file", "key_file"]),  # and no key in it
+        (BusDoor(cert_file=files / "cert.pem"), ["cert_file", "cert.pem"]),  # and no key in it
         (BusDoor(username="me", password_file=nowhere), ["password_file", "nowhere"]),
         (BusDoor(username="me", password_file=files / "empty"), ["password_file", "empty"]),
         (BusDoor(username="me", password_file=rubbish), ["password_file", "rubbish"]),

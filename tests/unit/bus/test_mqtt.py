@@ -7,7 +7,7 @@ import pytest
 
 from reachthru.bus import BusDoor, BusUrlError, DoorError, agent_bus, controller_bus
 from reachthru.bus.mqtt.client import Address
-from reachthru.protocol.agent_bus import AgentOffline
+from reachthru.protocol.agent_bus import GroupQuery
 
 DEADLINE_S = 20
 
@@ -58,7 +58,7 @@ async def test_a_broker_that_takes_two_messages_at_once_is_never_sent_three():
         async with asyncio.timeout(DEADLINE_S):
             while not agent.connected:
                 await asyncio.sleep(0.005)
-            message = AgentOffline(host="compute-0", clean=False)
+            message = GroupQuery(id=1, asker="uuid-1")
             await asyncio.gather(*(agent.send(message) for _ in range(20)))
         assert broker.confirmed == 20
         assert broker.most_at_once == 2

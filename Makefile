@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test bench clean
+.PHONY: help setup demo lint test chaos bench clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,10 @@ test: lint ## all checks and tests, real VMs and a real Nova included
 	@tools/setup-nova
 	$(BIN)/pytest -q -n 3 --dist loadgroup --reruns 1 -m "not e2e"
 	$(BIN)/pytest -q --reruns 1 -m e2e
+
+chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
+	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \
+		$(BIN)/pytest -q -s tests/chaos tests/integration/host_agent/test_partition.py
 
 bench: setup ## all benchmarks, as a table and build/bench.json
 	@$(BIN)/python -m benchmarks

@@ -98,20 +98,22 @@ class PostgresqlServer:
 
     def kill(self) -> None:
         """As a loss of power: every process at once."""
-        for pid in self._pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._end(signal.SIGKILL)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def freeze(self) -> None:
         """It answers nobody, and its connections stay open."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        """To every process of it."""
         for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # it served somebody who has gone
+                os.kill(pid, number)
 
     def _end(self, number: int) -> None:
         assert self._process is not None

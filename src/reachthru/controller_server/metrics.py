@@ -51,6 +51,12 @@ class Metrics:
             ["sink"],
             registry=registry,
         )
+        self._forgotten = Counter(
+            "reachthru_faults_forgotten_total",
+            "Cleared faults that retention removed: for their age, their number, a full database",
+            ["reason"],
+            registry=registry,
+        )
         self._refused = Gauge(
             "reachthru_bus_refused_messages",
             "Messages of agents that were skipped since the start",
@@ -119,6 +125,9 @@ class Metrics:
 
     def api_refusal(self, reason: str) -> None:
         self._api_refusals.labels(reason).inc()
+
+    def forgotten(self, reason: str, faults: int) -> None:
+        self._forgotten.labels(reason).inc(faults)
 
     def group_message(self, kind: str) -> None:
         self._group_messages.labels(kind).inc()

@@ -33,6 +33,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     "database": [
         cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite"),
         cfg.StrOpt("password_file", default=""),
+        cfg.FloatOpt("keep_cleared_days", default=30.0, min=0.01),
+        cfg.IntOpt("max_cleared_faults", default=100_000, min=0),
     ],
     "api": api_settings.OPTIONS,
     "groups": [
@@ -51,12 +53,16 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.StrOpt("key_file", default=""),
         # What each POST is signed with.
         cfg.StrOpt("secret_file", default=""),
+        cfg.FloatOpt("reconcile_interval", default=0.0, min=0.0),
     ],
 }
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True):
-    """No `key_file`: the key is in `cert_file`. No `secret`: nothing is signed."""
+    """No `key_file`: the key is in `cert_file`. No `secret`: nothing is signed.
+
+    `reconcile_interval_s`: how often every active fault is told again; 0: never.
+    """
 
     url: str
     timeout_s: float
@@ -64,6 +70,7 @@ class WebhookSettings(Struct, frozen=True, kw_only=True):
     cert_file: str | None = None
     key_file: str | None = None
     secret: SecretFile | None = None
+    reconcile_interval_s: float = 0.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -79,6 +86,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     bus_door: BusDoor
     embedded_port: int | None
     database_url: str
+    keep_cleared_days: float
+    max_cleared_faults: int
     api: ApiSettings
     nova: NovaSettings | None
     groups_file: Path | None
@@ -91,7 +100,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 def load(path: Path) -> Settings:
     """Raises `SettingsError`."""
     conf = service.load(path, {**OPTIONS, "nova": nova_options()})
-    nova = nova_settings(path, conf)
+    api = api_settings.api_settings(path, conf)
+    nova = nova_settings(path, conf, api.port)
     if nova is not None and conf.groups.static_file:
         raise SettingsError(
             f"{path}: [groups] static_file = {conf.groups.static_file}: is for where there is no"
@@ -114,7 +124,9 @@ def load(path: Path) -> Settings:
         database_url=service.url_with_secret(
             path, "database", "password_file", conf.database.connection, conf.database.password_file
         ),
-        api=api_settings.api_settings(path, conf),
+        api=api,
+        keep_cleared_days=conf.database.keep_cleared_days,
+        max_cleared_faults=conf.database.max_cleared_faults,
         nova=nova,
         groups_file=Path(conf.groups.static_file) if conf.groups.static_file else None,
         show_hosts=conf.groups.show_hosts,
@@ -133,6 +145,7 @@ def _webhook(path: Path, section: Any) -> WebhookSettings:
         cert_file=section.cert_file or None,
         key_file=section.key_file or None,
         secret=secret,
+        reconcile_interval_s=section.reconcile_interval,
     )
     try:
         if secret is not None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import uvicorn
@@ -28,9 +28,11 @@ from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
 from reachthru.controller_server.rest.tls import PeerSocket
 from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.sinks import enabled_sinks
+from reachthru.controller_server.sinks.base import Sink
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.upkeep import Upkeep
 
 INTAKE_END_S = 0.5  # how long a stop waits for what has just come
 
@@ -67,13 +69,14 @@ class Controller:
             database = await self._open_database(stack)
             owner = f"{self._name}-{secrets.token_hex(4)}"  # no later life has its claims
             ledger = Ledger(database, self._settings.sinks, owner)
-            await self._start_sinks(stack, ledger)
+            sinks = await self._start_sinks(stack, ledger)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
             node = await self._open_node(bus, database, ledger)
             state = self._state(bus, database, ledger, node)
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
                 self._start(name, part)
+            self._start("upkeep", self._upkeep(database, ledger, node, sinks).run())
             self._start("watchdog", _watchdog())
             # Whoever takes part in the work must know the groups.
             await wait_for_groups(state.groups)
@@ -149,12 +152,14 @@ class Controller:
         stack.push_async_callback(database.close)
         return database
 
-    async def _start_sinks(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> None:
-        for sink in enabled_sinks(self._settings):
+    async def _start_sinks(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> list[Sink]:
+        sinks = enabled_sinks(self._settings)
+        for sink in sinks:
             await stack.enter_async_context(sink)
             worker = DeliveryWorker(sink, ledger, self._metrics.attempted)
             self._workers.append(worker)
             self._start(f"sink {sink.name}", worker.run())
+        return sinks
 
     async def _open_node(self, bus: ControllerBus, database: Database, ledger: Ledger) -> Node:
         census = Census()
@@ -169,7 +174,7 @@ class Controller:
             lost_after_s=self._settings.lost_after_s,
             show_hosts=self._settings.show_hosts,
         )
-        node.feed.listeners.append(self._wake_sinks)
+        node.feed.listeners.append(self._heard)
         try:
             await node.open()
         except DatabaseError as error:
@@ -198,9 +203,27 @@ class Controller:
             self._intake.cancel()
             await asyncio.wait((self._intake,))
 
-    def _wake_sinks(self, heard: Heard) -> None:
-        """Those of the controller that stored a change; it is the first to tell of it."""
-        for worker in self._workers if heard.ours else ():
+    def _upkeep(
+        self, database: Database, ledger: Ledger, node: Node, sinks: Sequence[Sink]
+    ) -> Upkeep:
+        return Upkeep(
+            database,
+            ledger,
+            sinks,
+            keep_cleared_days=self._settings.keep_cleared_days,
+            max_cleared_faults=self._settings.max_cleared_faults,
+            leads=node.leadership.leads,
+            on_forgotten=self._metrics.forgotten,
+            on_repeats=self._wake,
+        )
+
+    def _heard(self, heard: Heard) -> None:
+        if heard.ours:  # whoever stored it is the first to tell of it
+            self._wake()
+
+    def _wake(self) -> None:
+        """There is something new to deliver."""
+        for worker in self._workers:
             worker.wake()
 
 

@@ -27,7 +27,7 @@ class Backlog:
             return None
         self._said_at = now
         self._again_after_s = min(2 * self._again_after_s or FIRST_AFTER_S, AGAIN_AFTER_MAX_S)
-        why = "there is no broker" if not connected else "no controller acknowledges them"
+        why = "the broker is away" if not connected else "no controller acknowledges them"
         return (
             f"{waiting} fault changes wait since {now - self._since:.0f} s: {why};"
             " detection goes on, and they are kept"

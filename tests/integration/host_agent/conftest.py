@@ -78,15 +78,17 @@ class AgentProcess:
         self._settings = settings
         self.log_path = log
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []  # of the command
 
     @property
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
     def start(self) -> None:
+        module = "reachthru.host_agent.cli"
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "reachthru.host_agent.cli", "--config-file", self._settings],
+                [*self.prefix, sys.executable, "-m", module, "--config-file", self._settings],
                 stdout=output,
                 stderr=output,
             )
@@ -137,14 +139,14 @@ class Lab:
         self.broker = await self._stack.enter_async_context(EmbeddedBroker(port=0))
         url = f"mqtt://127.0.0.1:{self.broker.port}"
         self.configure(url)
-        await self._listen_on(url)
+        await self.listen_on(url)
 
     async def listen_at(self, port: int) -> None:
         """A controller at another broker, which starts now."""
         await self._stack.enter_async_context(EmbeddedBroker(port=port))
-        await self._listen_on(f"mqtt://127.0.0.1:{port}")
+        await self.listen_on(f"mqtt://127.0.0.1:{port}")
 
-    async def _listen_on(self, url: str) -> None:
+    async def listen_on(self, url: str) -> None:
         bus = controller_bus(url, "test")
         await self._stack.enter_async_context(bus)
         listening = asyncio.create_task(self._listen(bus))

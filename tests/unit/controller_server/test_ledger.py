@@ -2,10 +2,27 @@
 
 import pytest
 
-from reachthru.controller_server.store.ledger import Outcome
-from reachthru.controller_server.store.queries import FaultFilter, PendingFilter
+from reachthru.controller_server.store.deliveries import Outcome
+from reachthru.controller_server.store.queries import FaultFilter
 
-LOG = PendingFilter(sink="log", after_id=0, limit=100)
+
+def log(ledger):
+    return ledger.claimer("log", 8.0)
+
+
+async def told(ledger):
+    """Everything that the log is told, as it takes it."""
+    taken, claimed = [], await ledger.claim(log(ledger), 100)
+    while claimed:
+        taken += claimed
+        claimed = await ledger.settle(
+            log(ledger),
+            [
+                Outcome(change_id=item.change_id, sink="log", state="done", attempts=1)
+                for item in claimed
+            ],
+        )
+    return taken
 
 
 async def faults(ledger, **wanted):
@@ -31,12 +48,12 @@ async def test_a_repeated_change_is_stored_once(ledger, arrived):
     once = arrived(1)
     assert len(await ledger.add([once, once])) == 1
     assert await ledger.add([once]) == []
-    assert len(await ledger.pending(LOG)) == 1
+    assert len(await told(ledger)) == 1
 
 
 async def test_a_clearing_of_an_unknown_fault_is_raised_and_cleared(ledger, arrived):
     await ledger.add([arrived(2, fault_id="f", status="cleared")])
-    pending = await ledger.pending(LOG)
+    pending = await told(ledger)
     assert names(pending) == [("f", "raised"), ("f", "cleared")]
     assert pending[0].fault.cleared_at is None
     assert await ledger.add([arrived(1, fault_id="f")]) == []
@@ -50,13 +67,13 @@ async def test_down_up_down_is_told_as_it_came(ledger, arrived):
             arrived(3, fault_id="b"),
         ]
     )
-    assert names(await ledger.pending(LOG)) == [("a", "raised"), ("a", "cleared"), ("b", "raised")]
+    assert names(await told(ledger)) == [("a", "raised"), ("a", "cleared"), ("b", "raised")]
 
 
 async def test_a_change_that_is_told_late_is_told_as_it_was(ledger, arrived):
     await ledger.add([arrived(1, fault_id="f", detail="no answer")])
     await ledger.add([arrived(2, fault_id="f", status="cleared", detail="it answers")])
-    first, second = await ledger.pending(LOG)
+    first, second = await told(ledger)
     assert (first.fault.status, first.fault.cleared_at) == ("raised", None)
     assert first.fault.detail == "no answer"
     assert second.fault.detail == "it answers"
@@ -64,14 +81,12 @@ async def test_a_change_that_is_told_late_is_told_as_it_was(ledger, arrived):
 
 async def test_stages_are_those_of_the_agent_and_the_controllers(ledger, arrived):
     await ledger.add([arrived(1)])
-    (pending,) = await ledger.pending(LOG)
+    (pending,) = await ledger.claim(log(ledger), 9)
     stages_ms = pending.fault.stages_ms
     assert stages_ms["deadline"] == -1.5
     assert 0 <= stages_ms["controller"] <= stages_ms["stored"] < 5_000
-    ledger.record(
-        Outcome(change_id=pending.change_id, sink="log", state="done", attempts=1, done_ms=12.5)
-    )
-    await ledger.close()
+    done = Outcome(change_id=pending.change_id, sink="log", state="done", attempts=1, done_ms=12.5)
+    await ledger.settle(log(ledger), [done])
     (fault,) = await faults(ledger)
     assert fault.stages_ms == {**stages_ms, "sink:log": 12.5}
     assert [(d.sink, d.state, d.attempts) for d in fault.deliveries] == [
@@ -97,11 +112,10 @@ async def test_a_clearing_without_its_time_gets_that_of_its_arrival(ledger, arri
 
 async def test_what_a_sink_took_is_pending_no_more_and_others_still_are(ledger, arrived):
     await ledger.add([arrived(1), arrived(2)])
-    for pending in await ledger.pending(LOG):
-        ledger.record(Outcome(change_id=pending.change_id, sink="log", state="done", attempts=1))
-    await ledger.close()
-    assert await ledger.pending(LOG) == []
-    assert await ledger.backlog() == {"webhook": 2}
+    assert len(await told(ledger)) == 2
+    assert await told(ledger) == []
+    backlog = await ledger.backlog()
+    assert {sink: waiting.changes for sink, waiting in backlog.items()} == {"webhook": 2}
 
 
 @pytest.mark.parametrize(
@@ -128,18 +142,3 @@ async def test_faults_can_be_asked_for(ledger, arrived, wanted, found):
         ]
     )
     assert [fault.id for fault in await faults(ledger, **wanted)] == found
-
-
-async def test_one_lane_can_be_asked_for(ledger, arrived):
-    await ledger.add(
-        [
-            arrived(1, instance_uuid="uuid-1"),
-            arrived(2, instance_uuid="uuid-2"),
-            arrived(3, instance_uuid="", host="compute-7"),
-            arrived(4, instance_uuid="uuid-1"),
-        ]
-    )
-    one = await ledger.pending(PendingFilter(sink="log", after_id=0, limit=9, lane="uuid-1"))
-    assert [item.fault.id for item in one] == ["fault-1", "fault-4"]
-    host = await ledger.pending(PendingFilter(sink="log", after_id=0, limit=9, lane="compute-7"))
-    assert [item.fault.id for item in host] == ["fault-3"]

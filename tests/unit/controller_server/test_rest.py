@@ -5,12 +5,14 @@ import uuid
 
 import pytest
 from litestar.testing import AsyncTestClient
+from sqlalchemy import text
 
 from reachthru.bus import controller_bus, memory
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
+from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.ledger import Outcome
 
 
@@ -155,6 +157,8 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
                 "agent_version": "1.0",
                 "guests": 2,
                 "lateness_ms": 0.5,
+                "waiting": 0,
+                "outbox_durable": True,
             }
         ]
     }
@@ -181,7 +185,8 @@ async def test_readiness_needs_the_bus(client, controller):
 
 
 async def test_readiness_needs_the_database(client, controller):
-    controller.database.healthy = False
+    with pytest.raises(DatabaseError):
+        await controller.database.write(lambda c: c.execute(text("DROP TABLE nothing")))
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "database" in answer.json()["error"]

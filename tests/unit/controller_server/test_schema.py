@@ -13,7 +13,7 @@ from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import FaultFilter
 
-NEXT_VERSION = '''
+NEXT_VERSION = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -26,7 +26,7 @@ def upgrade():
     for table in ("hosts", "instances", "faults", "fault_changes", "deliveries", "leases"):
         op.add_column(table, sa.Column("novelty", sa.Integer, server_default="7", nullable=False))
     op.create_index("novel", "deliveries", ["sink", "novelty"])
-'''
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -99,11 +99,10 @@ async def test_a_controller_works_with_a_schema_one_version_newer(tmp_path, empt
     own = schema.own_version()
     (tmp_path / "next").mkdir()
     for revision in (own + 1, own + 2):
-        text = NEXT_VERSION if revision == own + 1 else NEXT_VERSION.split("def upgrade")[0]
-        text = text.format(revision=revision, before=revision - 1)
+        script = NEXT_VERSION.format(revision=revision, before=revision - 1)
         if revision == own + 2:
-            text += "def upgrade():\n    pass\n"
-        (tmp_path / "next" / f"v{revision}.py").write_text(text)
+            script = script.partition("def upgrade")[0] + "def upgrade():\n    pass\n"
+        (tmp_path / "next" / f"v{revision}.py").write_text(script)
     running = Database(empty_url)
     await running.upgrade()
     ledger = Ledger(running, ["log"], "running")
@@ -173,12 +172,13 @@ def test_the_operators_commands(tmp_path, empty_postgresql_url, capsys):
     path = tmp_path / "controller.conf"
     path.write_text(f"[database]\nconnection = {empty_postgresql_url}\n")
     own = f"{schema.own_version():04d}"
+    file = ["--config-file", str(path)]
     for words, answer in (
-        (["db", "current", "--config-file", str(path)], f"version 0000; this reachthru brings {own}"),
-        (["--config-file", str(path), "db", "upgrade"], f"version 0000 before, {own} now"),
-        (["db", "upgrade", "--config-file", str(path)], f"version {own} before, {own} now"),
-        (["db", "current", "--config-file", str(path)], f"version {own}; this reachthru brings {own}"),
-    ):  # fmt: skip
+        (["db", "current", *file], f"version 0000; this reachthru brings {own}"),
+        ([*file, "db", "upgrade"], f"version 0000 before, {own} now"),
+        (["db", "upgrade", *file], f"version {own} before, {own} now"),
+        (["db", "current", *file], f"version {own}; this reachthru brings {own}"),
+    ):
         assert cli.main(words) == 0
         (line,) = capsys.readouterr().out.splitlines()
         assert line.endswith(answer)

@@ -30,7 +30,7 @@ def test_what_waits_is_said_after_a_while_and_then_less_and_less_often() -> None
     assert moments[:4] == [10, 20, 40, 80]
     gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert max(gaps) == AGAIN_AFTER_MAX_S
-    assert lines[0][1].startswith("7 fault changes wait since 10 s: there is no broker;")
+    assert lines[0][1].startswith("7 fault changes wait since 10 s: the broker is away;")
 
 
 def test_a_broker_without_a_controller_is_another_story() -> None:

@@ -203,3 +203,58 @@ async def test_over_its_limit_faults_that_are_over_go_first_and_it_is_said(
     left = ["active-0", "active-1", "over-2", "active-2", "over-2", "active-3", "active-4"]
     assert desk.ids(outbox) == left
     assert "4 oldest" in caplog.text
+
+
+async def test_a_fault_that_a_controller_may_have_heard_of_is_never_dropped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stay active there for good."""
+    monkeypatch.setattr(outbox_module, "WAITING_LIMIT", 6)
+    outbox = await desk.open()
+    outbox._drop_at = 6
+    outbox.record(change("acknowledged"), 0.0)
+    outbox.record(change("sent"), 0.0)
+    await durable(outbox)
+    outbox.mark_told(desk.ready)
+    outbox.acknowledge([1])
+    for name in ("acknowledged", "sent"):
+        outbox.record(cleared(name), 0.0)
+    for number in range(20):
+        outbox.record(change(f"untold-{number}"), 0.0)
+        outbox.record(cleared(f"untold-{number}"), 0.0)
+    await durable(outbox)
+    left = desk.ids(outbox)
+    assert left[:3] == ["sent", "acknowledged", "sent"]
+    assert len(left) < 3 + 40
+
+
+async def test_what_an_earlier_agent_left_may_have_been_told_by_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await desk.open()
+    first.record(change("left"), 0.0)
+    await durable(first)
+    second = await desk.open()
+    second._drop_at = 2
+    second.record(cleared("left"), 0.0)
+    second.record(change("new"), 0.0)
+    await durable(second)
+    assert desk.ids(second) == ["left", "left", "new"]
+
+
+async def test_damaged_entries_cost_themselves_only(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await desk.open()
+    for name in ("a", "b", "c"):
+        first.record(change(name), 0.0)
+    await durable(first)
+    desk.close()
+    with sqlite3.connect(desk.path) as connection:
+        connection.execute("UPDATE change SET body = 'broken' WHERE seq = 2")
+        connection.execute("UPDATE active SET body = 'broken' WHERE fault_id = 'c'")
+    second = await desk.open()
+    assert desk.ids(second) == ["a", "c"]
+    assert list(second.active) == ["a", "b"]
+    assert second.durable
+    assert sum("damaged" in line for line in caplog.messages) == 2

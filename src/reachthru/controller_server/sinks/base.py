@@ -23,6 +23,8 @@ class Sink(ABC):
     timeout_s: float = 5.0
     # Changes that may be on their way at once, each of another instance.
     concurrency: int = 1
+    # How often it is told of every active fault again; None: never.
+    reconcile_s: float | None = None
 
     async def __aenter__(self) -> Self:
         return self

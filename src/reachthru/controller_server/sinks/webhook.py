@@ -33,6 +33,7 @@ class WebhookSink(Sink):
 
     def __init__(self, settings: WebhookSettings) -> None:
         self.timeout_s = settings.timeout_s
+        self.reconcile_s = settings.reconcile_interval_s or None
         self._url = settings.url
         self._shown = origin(settings.url)
         self._secret = settings.secret

@@ -69,7 +69,8 @@ class Database:
         self._committer: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._busy: tuple[float, Any] | None = None  # since when, with which connection
-        self._trouble: tuple[float, DatabaseError] | None = None  # since when
+        self._trouble_since: float | None = None
+        self._wrote = False  # the last transaction changed something
         self._refusals = 0  # of connections, since the last one that was made
         self._reconnect_at = 0.0
         self.full = False  # the last write failed for want of room
@@ -137,7 +138,7 @@ class Database:
     async def ping(self) -> None:
         """Raises `DatabaseError` when there is no database, or it took no write lately."""
         await self.read(lambda connection: connection.execute(text("SELECT 1")))
-        if self._trouble is not None:
+        if self._trouble_since is not None:
             raise DatabaseError(f"{self}: the last write failed")
 
     def __str__(self) -> str:
@@ -163,14 +164,15 @@ class Database:
         """Says what is new about the database's health."""
         for outcome in outcomes:
             if isinstance(outcome, DatabaseError) and not outcome.of_data:
-                if self._trouble is None:
+                if self._trouble_since is None:
                     _log.error("%s; nothing is lost, trying again and again", outcome)
-                    self._trouble = (time.monotonic(), outcome)
+                    self._trouble_since = time.monotonic()
                 return
-        if self._trouble is not None:
-            took_s = time.monotonic() - self._trouble[0]
+        # A full or read-only one still lets us look whether there is something to do.
+        if self._trouble_since is not None and self._wrote:
+            took_s = time.monotonic() - self._trouble_since
             _log.warning("%s: it takes everything again, after %.1f s", self, took_s)
-            self._trouble = None
+            self._trouble_since = None
             self.full = False
 
     def _commit(self, operations: list[Operation]) -> list[Any]:
@@ -180,7 +182,7 @@ class Database:
         except DatabaseError as error:
             return [error] * len(operations)
         except Exception as error:  # an agent's number may be too large for a column, say
-            self.full = engines.is_full(error)
+            self.full = self.full or engines.is_full(error)
             if len(operations) == 1 or engines.is_lost_connection(error):
                 return [self._explained(error)] * len(operations)
         # One of them is to blame, and the others must not suffer for it.
@@ -188,7 +190,10 @@ class Database:
 
     def _transaction(self, operations: list[Operation]) -> list[Any]:
         with engines.writing(self._required_engine()).begin() as connection:
-            return [operation(connection) for operation in operations]
+            written_before = engines.count_written(connection)
+            outcomes = [operation(connection) for operation in operations]
+            self._wrote = engines.count_written(connection) > written_before
+            return outcomes
 
     def _read(self, operation: Callable[[Connection], Result]) -> Result | DatabaseError:
         def work(operation: Callable[[Connection], Result]) -> Result:
@@ -253,6 +258,8 @@ class Database:
             raise DatabaseError(f"{self}: {error}") from error
         except (SQLAlchemyError, OSError, CommandError) as error:
             raise self._explained(error) from error
+        if self._engine is not None:
+            self._engine.dispose()
         self._engine = engine
         return prepared
 

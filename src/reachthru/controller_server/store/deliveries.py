@@ -34,7 +34,7 @@ from reachthru.controller_server.store.tables import (
 from reachthru.protocol.faults import FaultStatus
 
 # For what waits behind another one, and would be taken along with it.
-BEHIND_S = 30.0
+BEHIND_S = 10.0
 # Nothing is put off for so long: the clock was set back.
 HORIZON_S = 300.0
 _PASSES = 20  # over rows that turn out to wait behind another one, in one claim
@@ -242,13 +242,14 @@ def count_pending(connection: Connection) -> dict[str, Backlog]:
         .where(is_pending)
         .group_by(deliveries.c.sink)
     ).all()
-    stored_at: dict[int, float | None] = dict(
-        connection.execute(
+    stored_at = {
+        row.id: row.stored_at
+        for row in connection.execute(
             select(fault_changes.c.id, fault_changes.c.stored_at).where(
                 fault_changes.c.id.in_([row.oldest for row in rows])
             )
-        ).all()
-    )
+        )
+    }
     now = now_s(connection)
     return {
         row.sink: Backlog(row.changes, max(0.0, now - (stored_at.get(row.oldest) or now)))

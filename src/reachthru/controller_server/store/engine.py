@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
@@ -21,6 +21,7 @@ SQLITE_BUSY_S = 5
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 _READ_ONLY = "25006"  # the server is a standby, now: another one is not
 _DISK_FULL = "53100"
+_HAS_WRITTEN = text("SELECT count(pg_current_xact_id_if_assigned())")
 
 
 def open_engine(url: URL) -> Engine:
@@ -68,14 +69,22 @@ def cut(connection: Any) -> None:
         carrier.shutdown(socket.SHUT_RDWR)
 
 
+def count_written(connection: Connection) -> int:
+    """Grows when the transaction has changed something."""
+    if connection.dialect.name == "sqlite":
+        changes: int = connection.connection.dbapi_connection.total_changes  # type: ignore[union-attr]
+        return changes
+    return int(connection.execute(_HAS_WRITTEN).scalar_one())
+
+
 def is_conflict(error: Exception) -> bool:
     return _sqlstate(error) in _CONFLICTS
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether it takes a new connection, which may be to another server."""
-    if not isinstance(error, DBAPIError):
-        return False
+    """Whether nobody answers."""
+    if not isinstance(error, DBAPIError) or _sqlstate(error) == _READ_ONLY:
+        return False  # a read-only one may be all there is: it can be read at once
     if error.connection_invalidated:
         return True
     # psycopg has no SQLSTATE for what it could not even ask a server.
@@ -121,5 +130,6 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _notice_failover(context: ExceptionContext) -> None:
+    """The next connection may be to another server of the URL's, which takes writes."""
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True

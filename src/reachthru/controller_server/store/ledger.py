@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, update
 
 from reachthru.controller_server.model import Fault, ms_since
 from reachthru.controller_server.store import deliveries as claims
+from reachthru.controller_server.store import retention
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes, changed_at
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.deliveries import Backlog, Claimer, Outcome
@@ -19,6 +20,7 @@ from reachthru.controller_server.store.queries import (
     list_faults,
     list_pending,
 )
+from reachthru.controller_server.store.retention import Forgotten
 from reachthru.controller_server.store.tables import fault_changes
 from reachthru.controller_server.store.tail import list_ids
 from reachthru.protocol.faults import FaultStatus
@@ -120,6 +122,16 @@ class Ledger:
         """See `deliveries.repeat_active`."""
         return await self._database.write(
             lambda c: claims.repeat_active(c, sink, after_id, limit), last=True
+        )
+
+    async def count_cleared(self) -> int:
+        return await self._database.read(retention.count_cleared)
+
+    async def forget_cleared(self, after_id: int, limit: int, older_than_s: float) -> Forgotten:
+        """See `retention.forget_cleared`."""
+        return await self._database.write(
+            lambda c: retention.forget_cleared(c, self._sinks, after_id, limit, older_than_s),
+            last=True,
         )
 
     async def backlog(self) -> dict[str, Backlog]:

@@ -1,0 +1,159 @@
+"""Controllers die and are restarted while faults and broadcasts flow; hosts die."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from lab.controllers import until
+
+TAKE_OVER_S = 5.0
+WEBHOOK_CONCURRENCY = 8
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def until_true(condition, deadline_s=30):
+    async with asyncio.timeout(deadline_s):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+class Load:
+    """Every agent's guests fail and recover, and one speaks to its group, `rate` times a second.
+
+    As fast as the machine can: guests wait for what they said before.
+    """
+
+    def __init__(self, cloud, rate=5):
+        self._cloud = cloud
+        self._rate = rate
+        self.said = []  # (agent, id, text)
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *error):
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self):
+        while True:
+            for agent in self._cloud.agents:
+                instance = agent.instances[agent.said % len(agent.instances)]
+                if not agent.outbox[instance]:
+                    agent.toggle(instance)
+                text = f"{agent.host} says {agent.said}"
+                if agent.broadcast(agent.instances[0], text):
+                    self.said.append((agent, agent.said, text))
+            await asyncio.sleep(1 / self._rate)
+
+
+async def settle(cloud):
+    """Every change is acknowledged, and told to the webhook."""
+    await until(lambda: not any(agent.waiting for agent in cloud.agents))
+    expected = cloud.expected()
+    await until(lambda: len(set(cloud.webhook.keys)) >= sum(map(len, expected.values())))
+    assert cloud.webhook.by_instance() == expected
+    await asyncio.sleep(0.3)  # what is still on its way to guests, or told twice
+
+
+def lost_broadcasts(cloud, load):
+    """Those that no controller acknowledged: the guest was told so. No other is lost or doubled."""
+    unanswered = []
+    for agent, number, text in load.said:
+        heard = [other.heard[text] for other in cloud.agents if other is not agent]
+        if number in agent.taken:
+            assert heard == [1, 1, 1], text
+        else:
+            assert number not in agent.refused, agent.refused
+            unanswered.append(text)
+    return unanswered
+
+
+async def test_every_controller_shows_the_same(cloud):
+    cloud.agents[0].toggle("compute-0-vm")
+    await settle(cloud)
+    seen = [
+        [await controller.get(path) for path in ("/v1/hosts", "/v1/instances", "/v1/groups")]
+        for controller in cloud.controllers
+    ]
+    assert len(seen[0][0]["hosts"]) == len(cloud.agents)
+    assert seen[0] == seen[1] == seen[2]
+
+
+async def test_a_leader_that_is_killed_has_a_successor_within_5_s_and_nothing_is_lost(cloud):
+    await until_true(cloud.leader)
+    async with Load(cloud) as load:
+        await asyncio.sleep(1)
+        leader = await cloud.leader()
+        killed_at = time.monotonic()
+        await leader.kill()
+        await until_true(cloud.leader)
+        took_s = time.monotonic() - killed_at
+        assert took_s < TAKE_OVER_S
+        await leader.start()
+        await asyncio.sleep(1)
+    await settle(cloud)
+    # What was on its way to the webhook at the kill may have been told again: as the same change.
+    assert len(cloud.webhook.told) - len(set(cloud.webhook.keys)) <= WEBHOOK_CONCURRENCY
+    lost = lost_broadcasts(cloud, load)
+    print(f"{len(load.said)} broadcasts, {len(lost)} unanswered; took over in {took_s:.1f} s")
+    assert len(lost) <= len(load.said) / 10
+
+
+async def test_a_rolling_restart_under_load_loses_and_doubles_nothing(cloud):
+    await until_true(cloud.leader)
+    told, keys = len(cloud.webhook.told), len(set(cloud.webhook.keys))
+    async with Load(cloud) as load:
+        for controller in cloud.controllers:
+            await asyncio.sleep(0.5)
+            assert await controller.stop() == 0
+            await controller.start()
+        await asyncio.sleep(0.5)
+    await settle(cloud)
+    assert len(cloud.webhook.told) - told == len(set(cloud.webhook.keys)) - keys
+    lost = lost_broadcasts(cloud, load)
+    print(f"{len(load.said)} broadcasts, {len(lost)} unanswered")
+    assert len(lost) <= 3 * len(cloud.agents)  # in flight at a stop
+    raised = 'reachthru_fault_changes_total{kind="heartbeat_lost",status="raised"}'
+    counts = [await controller.metric(raised) for controller in cloud.controllers]
+    assert counts[0] >= counts[1] >= counts[2] > 0  # each knows of all that came since its start
+    leads = "reachthru_controller_leader"
+    assert sum([await controller.metric(leads) for controller in cloud.controllers]) == 1
+
+
+async def test_a_host_that_dies_is_one_fault_with_its_instances_under_it(cloud):
+    victim = cloud.agents[3]
+    await until_true(cloud.leader)
+    await until_true(lambda: knows(cloud, victim.host))
+    victim.toggle("compute-3-vm")  # raised and cleared: stands for itself
+    await settle(cloud)
+    before = victim.raised["compute-3-vm"]
+    await victim.vanish()
+    leader = await cloud.leader()
+    await leader.kill()  # its successor has heard the same
+    await until(lambda: any(fault["kind"] == "host_lost" for fault in cloud.webhook.told))
+    (told,) = [fault for fault in cloud.webhook.told if fault["kind"] == "host_lost"]
+    assert (told["host"], told["severity"]) == ("compute-3", "critical")
+    assert told["instances"] == victim.instances
+    # What it could not say before is said after it is back, and is under its loss.
+    back = type(victim)(cloud.broker_url, victim.host, victim.instances)
+    back.raised, back.seq = victim.raised, victim.seq
+    back.toggle("compute-3-vm")
+    async with back:
+        await until(lambda: (f"compute-3-vm-{before}", "cleared") in cloud.webhook.keys)
+        await until(lambda: cloud.webhook.keys.count((told["id"], "cleared")) == 1)
+    under = {fault["id"]: fault["correlated_to"] for fault in cloud.webhook.told}
+    assert under[f"compute-3-vm-{before}"] == told["id"]
+    assert under[f"compute-3-vm-{before - 1}"] is None
+    assert [fault["kind"] for fault in cloud.webhook.told].count("host_lost") == 2
+
+
+async def knows(cloud, host):
+    leader = await cloud.leader()
+    hosts = (await leader.get("/v1/hosts"))["hosts"] if leader else []
+    return any(seen["host"] == host for seen in hosts)

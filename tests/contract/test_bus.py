@@ -164,6 +164,15 @@ async def test_a_controllers_news_come_to_the_other_controllers_only(carrier):
         assert not a.refused
 
 
+async def test_news_in_nobodys_name_comes_back(carrier):
+    a, b = controllers = [controller_bus(carrier.url, name) for name in ("a", "b")]
+    echo = ControllerNews(controller="a/echo", changes=[])
+    async with joined(*controllers):
+        assert a.tell_controllers(echo)
+        assert await take(a, 1) == [("a/echo", echo)]
+        assert await take(b, 1) == [("a/echo", echo)]
+
+
 async def test_news_without_a_broker_is_refused(carrier):
     controller = controller_bus(carrier.url, "a")
     async with joined(controller):

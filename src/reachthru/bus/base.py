@@ -106,7 +106,11 @@ class ControllerBus(_Bus):
 
     @abstractmethod
     def tell_controllers(self, message: ControllerNews) -> bool:
-        """To every other controller, as `offer` does. `message.controller` must be `name`."""
+        """To every other controller, as `offer` does. `message.controller` must be `name`.
+
+        News in another name comes back to whoever told it, too: so a controller hears that the
+        broker still carries to it.
+        """
 
     @abstractmethod
     def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:

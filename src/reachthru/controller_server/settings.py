@@ -113,7 +113,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 def load(path: Path) -> Settings:
     """Raises `SettingsError`."""
     conf = service.load(path, {**OPTIONS, "nova": nova_options()})
-    nova = nova_settings(path, conf)
+    api = api_settings.api_settings(path, conf)
+    nova = nova_settings(path, conf, api.port)
     if nova is not None and conf.groups.static_file:
         raise SettingsError(
             f"{path}: [groups] static_file = {conf.groups.static_file}: is for where there is no"
@@ -136,7 +137,7 @@ def load(path: Path) -> Settings:
         database_url=service.url_with_secret(
             path, "database", "password_file", conf.database.connection, conf.database.password_file
         ),
-        api=api_settings.api_settings(path, conf),
+        api=api,
         keep_cleared_days=conf.database.keep_cleared_days,
         max_cleared_faults=conf.database.max_cleared_faults,
         nova=nova,

@@ -8,7 +8,7 @@ from reachthru.operator import api, output
 HELP = "what is or was wrong, and who has been told"
 COLUMNS = (
     "raised_at", "cleared_at", "status", "kind", "severity", "instance", "uuid", "host",
-    "told", "detail",
+    "told", "detail", "correlated_to",
 )  # fmt: skip
 
 
@@ -85,4 +85,5 @@ def _row(fault: dict[str, Any]) -> list[object]:
         fault["host"],
         ", ".join(told),
         fault["detail"],
+        fault.get("correlated_to"),
     ]

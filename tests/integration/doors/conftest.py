@@ -32,7 +32,7 @@ def wait_until(condition, deadline_s=DEADLINE_S):
     return found
 
 
-@pytest.fixture(name="wait_until")
+@pytest.fixture(name="wait_until", scope="session")
 def wait_until_fixture():
     return wait_until
 

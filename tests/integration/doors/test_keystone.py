@@ -17,12 +17,16 @@ PROMETHEUS_TOKEN = "a-token-for-prometheus"
 
 
 @pytest.fixture(scope="module")
-def controller(start_controller, keystone, secret_file):
+def controller(start_controller, keystone, secret_file, wait_until):
     tokens = secret_file("prometheus", PROMETHEUS_TOKEN)
-    return start_controller(
+    controller = start_controller(
         f"auth = keystone\nkeystone_url = {keystone.url}\nkeystone_ca_file = {keystone.ca}\n"
         f"reader_projects = {keystone.project('vnf')}\nreader_token_file = {tokens}"
     )
+    # A Keystone that has just started may take seconds for its first answer.
+    token = keystone.token("admin", project_name="admin")
+    wait_until(lambda: controller.get("/v1/hosts", token).status_code == 200)
+    return controller
 
 
 @pytest.mark.parametrize(

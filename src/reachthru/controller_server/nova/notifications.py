@@ -8,6 +8,7 @@ the bus carries, and a missing one, that notifications may have been lost.
 import itertools
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from reachthru.bus.oslo.library import configuration, oslo_messaging
 from reachthru.controller_server.nova.news import GarbledError, GroupNews, InstanceNews, read
 
 PULSE_INTERVAL_S = 1.0
+STRANGER_S = 60.0
 EXCHANGE = "nova"
 TOPICS = ("versioned_notifications", "notifications")
 _PULSE = "reachthru.pulse"
@@ -45,6 +47,8 @@ class NotificationListener:
         self._on_news = on_news
         self._on_pulse = on_pulse
         self._life = uuid.uuid4().hex  # tells our pulses from those of an earlier life
+        self._started_at = time.monotonic()
+        self._complained = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nova-notifications", daemon=True)
 
@@ -94,6 +98,15 @@ class NotificationListener:
         match payload:
             case {"life": self._life, "number": int(number)}:
                 self._on_pulse(number)
+            case {"life": str()} if not self._complained:
+                # Those of an earlier life of ours are soon read; another controller goes on.
+                if time.monotonic() - self._started_at > STRANGER_S:
+                    self._complained = True
+                    _log.error(
+                        "another controller reads our queue %s of Nova's notifications, and each"
+                        " hears only half: give each its own [nova] notifications_pool",
+                        self._pool,
+                    )
 
     def _run(self) -> None:
         # What becomes of the pulses is told by what is heard of them, and not each second.

@@ -17,6 +17,8 @@ from oslo_config import cfg
 from reachthru.secret_files import shown_url
 from reachthru.service import SettingsError, secret, url_with_secret
 
+USUAL_API_PORT = 8780
+
 OWN_OPTIONS: list[cfg.Opt] = [
     # RabbitMQ, where Nova's notifications are; empty: no Nova. What else the connection needs
     # goes behind a question mark, by oslo.messaging's names: ?ssl=true&amqp_durable_queues=true
@@ -26,9 +28,10 @@ OWN_OPTIONS: list[cfg.Opt] = [
     # A file with the secret that auth_type needs: password, application_credential_secret or token.
     cfg.StrOpt("password_file", default=""),
     # Our own queue on that RabbitMQ: one for each controller, and the same one after a restart.
+    # Empty: reachthru-<this machine's name>, with [api] listen's port if that is not 8780.
     # RabbitMQ keeps it while the controller is away, and forever if its host is given up: an
     # `expires` policy on "^reachthru-" is advisable.
-    cfg.StrOpt("notifications_pool", default=f"reachthru-{socket.gethostname()}"),
+    cfg.StrOpt("notifications_pool", default=""),
     # How often all is read anew, in case a notification was lost.
     cfg.FloatOpt("snapshot_interval_s", default=60.0, min=1.0),
 ]
@@ -80,7 +83,15 @@ def options() -> list[cfg.Opt]:
     return list(by_name.values())
 
 
-def nova_settings(path: Path, conf: cfg.ConfigOpts) -> NovaSettings | None:
+def default_pool(api_port: int) -> str:
+    """A name that no other controller has: they share a machine, or not even that."""
+    name = f"reachthru-{socket.gethostname()}"
+    return name if api_port == USUAL_API_PORT else f"{name}-{api_port}"
+
+
+def nova_settings(
+    path: Path, conf: cfg.ConfigOpts, api_port: int = USUAL_API_PORT
+) -> NovaSettings | None:
     """From settings in which `options()` are registered as [nova]; None: there is no Nova.
 
     Raises `SettingsError`.
@@ -111,7 +122,7 @@ def nova_settings(path: Path, conf: cfg.ConfigOpts) -> NovaSettings | None:
         notifications_url=url_with_secret(
             path, "nova", "notifications_password_file", url, own.notifications_password_file
         ),
-        notifications_pool=own.notifications_pool,
+        notifications_pool=own.notifications_pool or default_pool(api_port),
         snapshot_interval_s=own.snapshot_interval_s,
         conf=conf,
     )

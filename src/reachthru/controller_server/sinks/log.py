@@ -16,14 +16,19 @@ class LogSink(Sink):
         level = logging.WARNING if fault.status == "raised" else logging.INFO
         _log.log(
             level,
-            "fault %s: %s (%s) of instance %s (%s) on %s at %s: %s [%s]",
+            "fault %s: %s (%s) of %s at %s: %s [%s%s]",
             fault.status,
             fault.kind,
             fault.severity,
-            fault.instance_name,
-            fault.instance_uuid,
-            fault.host,
+            _subject(fault),
             fault.changed_at,
             fault.detail or "no detail",
             fault.id,
+            f", under {fault.correlated_to}" if fault.correlated_to else "",
         )
+
+
+def _subject(fault: Fault) -> str:
+    if not fault.instance_uuid:
+        return f"host {fault.host}"
+    return f"instance {fault.instance_name} ({fault.instance_uuid}) on {fault.host}"

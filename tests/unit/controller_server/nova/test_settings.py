@@ -36,6 +36,15 @@ def test_keystoneauths_options_are_taken(load):
     assert settings.conf.nova.timeout == 10  # never for ever
 
 
+def test_each_controller_has_a_queue_of_its_own_and_keeps_it(tmp_path):
+    path = tmp_path / "controller.conf"
+    path.write_text(f"[nova]\n{RABBIT}\nauth_type = none\n")
+    conf = service.load(path, {"nova": options()})
+    pools = [nova_settings(path, conf, port).notifications_pool for port in (8780, 8781, 8780)]
+    assert pools[0] == pools[2] != pools[1]
+    assert all(pool.startswith("reachthru-") for pool in pools)
+
+
 @pytest.mark.parametrize("auth_type", ["none", "admin_token"])
 def test_an_endpoint_can_be_named_where_there_is_no_keystone(load, auth_type):
     settings = load(f"{RABBIT}\nauth_type = {auth_type}\nendpoint_override = http://nova/v2.1")

@@ -8,7 +8,7 @@ from reachthru.operator import api, output
 HELP = "what is or was wrong, and who has been told"
 COLUMNS = (
     "raised_at", "cleared_at", "status", "kind", "severity", "instance", "uuid", "host",
-    "told", "detail", "correlated_to",
+    "told", "correlated_to", "detail",
 )  # fmt: skip
 
 
@@ -84,6 +84,6 @@ def _row(fault: dict[str, Any]) -> list[object]:
         fault["instance_uuid"],
         fault["host"],
         ", ".join(told),
-        fault["detail"],
         fault.get("correlated_to"),
+        fault["detail"],
     ]

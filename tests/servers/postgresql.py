@@ -61,8 +61,8 @@ class PostgresqlServer:
 
     def __exit__(self, *_error: object) -> None:
         if self._process is not None:
-            self.thaw()
-            self.stop()
+            self._signal(signal.SIGCONT)
+            self._end(signal.SIGQUIT)  # nobody needs its files any more
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str) -> str:

@@ -32,10 +32,14 @@ def free_port():
 
 
 class Receiver:
-    """A webhook. `mode`: answer, hang, or a status line; keeps what it was told, in order."""
+    """A webhook. `mode`: answer, hang, or a status line; keeps what it was told, in order.
+
+    `chance`: a random.Random that makes it answer 503 every third time.
+    """
 
     def __init__(self):
         self.mode = "answer"
+        self.chance = None
         self.told = []
         self.latencies_ms = []
         self.attempts = 0
@@ -65,7 +69,9 @@ class Receiver:
                 if self.mode == "hang":  # whoever asked then is never answered
                     await asyncio.Event().wait()
                 status = "200 OK" if self.mode == "answer" else self.mode
-                if self.mode == "answer":
+                if self.chance is not None and self.chance.random() < 1 / 3:
+                    status = "503 Not now"
+                elif self.mode == "answer":
                     self.told.append(fault)
                     detected = datetime.fromisoformat(fault["cleared_at"] or fault["raised_at"])
                     self.latencies_ms.append((now - detected.timestamp()) * 1000)
@@ -75,7 +81,8 @@ class Receiver:
 class ControllerProcess:
     """`reachthru-controller` with its files in `folder`; can be killed and started again."""
 
-    def __init__(self, folder: Path, webhook_url: str) -> None:
+    def __init__(self, folder: Path, webhook_url: str, database_url: str | None = None) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.bus_port, self.api_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.api_port}"
@@ -83,7 +90,7 @@ class ControllerProcess:
         self.settings = folder / "controller.conf"
         self.settings.write_text(
             f"[bus]\nurl = mqtt://embedded:{self.bus_port}\n"
-            f"[database]\nconnection = sqlite:///{folder}/db/controller.sqlite\n"
+            f"[database]\nconnection = {database_url or f'sqlite:///{folder}/db/c.sqlite'}\n"
             f"[api]\nlisten = 127.0.0.1:{self.api_port}\n"
             "[sinks]\nenabled = log, webhook\n"
             f"[sink_webhook]\nurl = {webhook_url}\ntimeout = 1\n"
@@ -210,6 +217,22 @@ async def controller(tmp_path, receiver):
     yield process
     if process.process is not None and process.process.returncode is None:
         await process.kill()
+
+
+@pytest.fixture
+async def two_controllers(tmp_path, receiver, postgresql_url):
+    """Of one PostgreSQL, each with a broker of its own; not started yet."""
+    pair = [ControllerProcess(tmp_path / name, receiver.url, postgresql_url) for name in "ab"]
+    yield pair
+    for process in pair:
+        if process.process is not None and process.process.returncode is None:
+            await process.kill()
+
+
+@pytest.fixture
+def make_agent_of():
+    """make_agent_of(controller, host): an agent at that controller's broker."""
+    return lambda controller, host: SimulatedAgent(controller.bus_url, host)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
-from reachthru.controller_server.store.ledger import Outcome
+from reachthru.controller_server.store.deliveries import Outcome
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from oslo_config import cfg
 
+from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.rest.keystone import KeystoneSettings
 from reachthru.controller_server.rest.tls import TlsSettings
 from reachthru.secret_files import SecretFile, SecretFileError, shown_url
@@ -112,8 +113,10 @@ def _keystone(path: Path, section: Any) -> KeystoneSettings | None:
             f"{path}: [api] keystone_url = {shown_url(section.keystone_url)}: must be Keystone's "
             "address, https://... or http://..., since auth = keystone"
         )
-    if section.keystone_ca_file and not Path(section.keystone_ca_file).is_file():
-        raise SettingsError(f"{path}: [api] keystone_ca_file = {section.keystone_ca_file}: no file")
+    try:
+        client_tls(section.keystone_ca_file or None, None, None)
+    except CertificateError as error:
+        raise SettingsError(f"{path}: [api] keystone_{error}") from error
     return KeystoneSettings(
         url=shown_url(section.keystone_url),
         ca_file=section.keystone_ca_file or None,

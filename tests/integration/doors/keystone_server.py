@@ -101,6 +101,7 @@ def main():
         if "listening" in order:
             (server.listen if order["listening"] else server.close)()
         print(line, end="", file=answers, flush=True)
+    os._exit(0)  # its threads are not waited for: nothing is kept
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import os
 import pwd
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +19,16 @@ PASSWORD = "p@ss:w/rd?%#"
 
 
 @pytest.fixture(scope="module")
-def server(pki, tmp_path_factory):
+def folder():
+    """The server's own: pytest's folders are for their user alone."""
+    path = Path(tempfile.mkdtemp(prefix="reachthru-pg-tls-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def server(pki, folder):
     """Takes TLS only: `locked` with a password, `certified` with a certificate."""
-    folder = tmp_path_factory.mktemp("postgresql")
     for file, name in zip((*pki.server("localhost"), pki.ca), ("cert", "key", "ca"), strict=True):
         shutil.copy(file, folder / name)
     (folder / "hba").write_text(
@@ -31,9 +40,6 @@ def server(pki, tmp_path_factory):
         account = pwd.getpwnam("postgres")
         for path in (folder, *folder.iterdir()):
             os.chown(path, account.pw_uid, account.pw_gid)
-        # pytest's own folders are root's alone.
-        for parent in list(folder.parents)[:2]:
-            parent.chmod(0o711)
     with PostgresqlServer(
         "ssl = on",
         f"ssl_cert_file = '{folder}/cert'",

@@ -1,5 +1,6 @@
 """The guard of REST: what needs which role."""
 
+import asyncio
 import logging
 
 import pytest
@@ -7,8 +8,9 @@ from litestar import Litestar, get, post
 from litestar.testing import AsyncTestClient
 
 from reachthru.controller_server.metrics import Metrics
+from reachthru.controller_server.rest import door as door_module
 from reachthru.controller_server.rest import refusals as refusals_module
-from reachthru.controller_server.rest.door import Door, Role
+from reachthru.controller_server.rest.door import Caller, Door, Role, Visitor
 from reachthru.controller_server.rest.refusals import Refusals
 from reachthru.controller_server.rest.static_tokens import StaticTokens
 from reachthru.secret_files import SecretFile
@@ -62,3 +64,16 @@ async def test_a_flood_of_refusals_is_counted_and_not_all_logged(client, caplog,
         await client.get("/v1/things", headers={"X-Auth-Token": "nonsense"})
     assert refusals_module.LOG_BURST <= len(caplog.records) < 50
     assert "nonsense" not in caplog.text
+
+
+async def test_a_visitor_stays_until_the_token_is_taken_back(monkeypatch):
+    monkeypatch.setattr(door_module, "RECHECK_INTERVAL_S", 0.001)
+    caller = Caller(name="somebody", role=Role.READER)
+    answers = [caller, caller, None, caller]
+
+    async def check():
+        return answers.pop(0)
+
+    async with asyncio.timeout(5):
+        await Visitor(check, caller).until_unwelcome()
+    assert answers == [caller]

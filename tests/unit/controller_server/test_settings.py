@@ -110,7 +110,7 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ("[api]\nkeystone_url = https://k", ["keystone_url", "auth = keystone"]),
         (
             "[api]\nauth = keystone\nkeystone_url = https://k\nkeystone_ca_file = /nowhere",
-            ["keystone_ca_file = /nowhere", "no file"],
+            ["[api] keystone_ca_file = /nowhere: No such file"],
         ),
         ("[api]\ntls_cert_file = x", ["tls_cert_file and tls_key_file"]),
         ("[api]\ntls_client_ca_file = x", ["tls_client_ca_file", "tls_cert_file"]),

@@ -8,7 +8,6 @@ https://docs.openstack.org/api-ref/identity/v3/#validate-and-show-information-fo
 import asyncio
 import hashlib
 import logging
-import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from reachthru.certificates import client_tls
 from reachthru.controller_server.rest.door import Caller, CheckUnavailableError, Role
 
 # What Keystone said is believed so long: a token that was revoked lets in no longer than this.
@@ -68,7 +68,7 @@ class _Known(Struct, frozen=True):
 
 
 class Keystone:
-    """Use as `async with`. Raises `OSError` where `ca_file` can't be read."""
+    """Use as `async with`. Raises `CertificateError` where `ca_file` can't be used."""
 
     def __init__(
         self, settings: KeystoneSettings, clock: Callable[[], float] = time.monotonic
@@ -83,7 +83,7 @@ class Keystone:
         self._away_until = float("-inf")
         self._away = False
         self._client = httpx.AsyncClient(
-            verify=ssl.create_default_context(cafile=settings.ca_file),
+            verify=client_tls(settings.ca_file, None, None),
             timeout=TIMEOUT_S,
             limits=httpx.Limits(max_connections=CONNECTIONS_LIMIT),
         )

@@ -53,10 +53,6 @@ class ProcessPart(Part):
             self._process.kill()
             self._process.wait(10)
 
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
     @property
     def died(self) -> bool:
         """By itself: nobody killed it."""
@@ -132,8 +128,9 @@ class ChaosCloud:
             part.kill()
 
     def end_illnesses(self) -> None:
-        for agent in self.agents:
-            agent.signal(signal.SIGUSR1)
+        (self.folder / "calm").touch()
+        for path in self.folder.glob("*.waiting"):  # it may be of an agent that is dead
+            path.unlink(missing_ok=True)
 
     async def supervise(self) -> None:
         """Starts again who ended by itself, as systemd would, and keeps its last words."""
@@ -145,10 +142,10 @@ class ChaosCloud:
                     part.start()
             await asyncio.sleep(0.5)
 
-    def waiting(self) -> int:
-        """Changes that no controller has acknowledged, as far as their agents said."""
-        said = [self.folder / f"{agent.name}.waiting" for agent in self.agents]
-        return sum(int(path.read_text()) for path in said)
+    def all_acknowledged(self) -> bool:
+        """Every agent has said so since the end of the illnesses."""
+        said = [path.read_text() for path in self.folder.glob("*.waiting")]
+        return said == ["0"] * len(self.agents)
 
     def journal(self) -> list[Taken]:
         """Everything that was said to be sendable, in each agent's order, once each."""

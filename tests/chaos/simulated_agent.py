@@ -1,8 +1,8 @@
 """A compute node whose guests fall ill and recover at random; its host agent is killed at will.
 
 What carries its faults is the host agent's own: outbox, courier, bus. What may be sent is noted in
-a journal before it is, so that a test knows what has to arrive. SIGUSR1 ends the illnesses; the
-file `<host>.waiting` says how many changes nobody has acknowledged.
+a journal before it is, so that a test knows what has to arrive. Nobody falls ill once there is a
+file `calm`; the file `<host>.waiting` says how many changes nobody has acknowledged.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import secrets
-import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -48,14 +47,12 @@ class Agent:
             for number in range(arguments.instances)
         ]
         self.chance = random.Random()
-        self.ill = True
         self.bus: AgentBus = agent_bus(arguments.url, self.host)
         self.outbox = Outbox(Store(self.folder / f"{self.host}.sqlite", loop), loop)
         self.courier = Courier(self.bus, self.outbox)
         self.outbox.on_ready = self._journaled(self.outbox.on_ready)
         self.bus.on_connection = lambda connected: self.courier.rewind() if connected else None
         self.epoch, self.reports = secrets.token_hex(8), 0
-        loop.add_signal_handler(signal.SIGUSR1, self._recover)
 
     async def run(self) -> None:
         await self.outbox.open()
@@ -74,13 +71,10 @@ class Agent:
 
         return note
 
-    def _recover(self) -> None:
-        self.ill = False
-
     async def _fall_ill(self) -> None:
         while True:
             await asyncio.sleep(self.chance.expovariate(self.changes_per_s))
-            if self.ill:
+            if not (self.folder / "calm").exists():
                 self._change(self.chance.choice(self.instances))
 
     def _change(self, instance: str) -> None:

@@ -8,7 +8,7 @@ from reachthru.operator import api, output
 HELP = "what is or was wrong, and who has been told"
 COLUMNS = (
     "raised_at", "cleared_at", "status", "kind", "severity", "instance", "uuid", "host",
-    "told", "detail", "correlated_to",
+    "correlated_to", "told", "detail",
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _row(fault: dict[str, Any]) -> list[object]:
         fault["instance_name"],
         fault["instance_uuid"],
         fault["host"],
+        fault.get("correlated_to"),
         ", ".join(told),
         fault["detail"],
-        fault.get("correlated_to"),
     ]

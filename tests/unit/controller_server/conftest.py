@@ -81,7 +81,17 @@ def make_report():
 # What the store itself promises holds on either database.
 ON_BOTH = {
     f"test_{name}"
-    for name in ("claims", "database", "delivery", "inventory", "leases", "ledger", "upkeep")
+    for name in (
+        "claims",
+        "database",
+        "delivery",
+        "feed",
+        "inventory",
+        "leases",
+        "ledger",
+        "outages",
+        "upkeep",
+    )
 }
 
 

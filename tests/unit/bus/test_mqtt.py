@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from reachthru.bus import BusUrlError, agent_bus, controller_bus
-from reachthru.bus.mqtt.client import Address
+from reachthru.bus.mqtt.terms import Address
 from reachthru.protocol.agent_bus import AgentOffline
 
 DEADLINE_S = 20

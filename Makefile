@@ -22,8 +22,8 @@ lint: setup ## style, types, import contracts
 
 test: lint ## all checks and tests, real VMs and a real Nova included
 	@tools/setup-nova
-	$(BIN)/pytest -q -n 2 -m "not e2e"
-	$(BIN)/pytest -q -m e2e
+	$(BIN)/pytest -q -n 3 --dist loadgroup --reruns 1 -m "not e2e"
+	$(BIN)/pytest -q --reruns 1 -m e2e
 
 bench: setup ## all benchmarks, as a table and build/bench.json
 	@$(BIN)/python -m benchmarks

@@ -11,6 +11,8 @@ import pytest
 from reachthru.controller_server.nova.cache import Cache
 from reachthru.controller_server.nova.news import GroupNews, read
 
+pytestmark = pytest.mark.xdist_group("nova")  # one Nova and one RabbitMQ for all
+
 GOLDEN = Path(__file__).parents[2] / "golden/nova"
 HOSTS = {"compute-0", "compute-1"}
 QUIET_S = 0.6  # longer than a change without a name is held

@@ -8,6 +8,8 @@ import uuid
 import kombu
 import pytest
 
+pytestmark = pytest.mark.xdist_group("nova")  # one Nova and one RabbitMQ for all
+
 GOOD = {
     "priority": "INFO",
     "publisher_id": "compute.nowhere",

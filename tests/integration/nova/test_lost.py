@@ -5,6 +5,9 @@ import logging
 from urllib.parse import urlsplit
 
 import kombu
+import pytest
+
+pytestmark = pytest.mark.xdist_group("nova")  # one Nova and one RabbitMQ for all
 
 
 def delete_queue(rabbit, pool):

@@ -28,8 +28,8 @@ from typing import Self
 from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
 from reachthru.bus.doors import BusDoor
 from reachthru.bus.inbox import Inbox, decode_news_for, decode_news_from, decode_work_from
-from reachthru.bus.mqtt.client import Terms
 from reachthru.bus.mqtt.connection import Connection
+from reachthru.bus.mqtt.terms import Terms
 from reachthru.protocol.agent_bus import (
     NEWS_VERSION,
     AgentMessage,

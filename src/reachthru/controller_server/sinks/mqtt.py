@@ -11,8 +11,8 @@ from collections import Counter
 from types import TracebackType
 from typing import ClassVar, Self
 
-from reachthru.bus.mqtt.client import Terms
 from reachthru.bus.mqtt.connection import Connection
+from reachthru.bus.mqtt.terms import Terms
 from reachthru.controller_server.model import Fault, lane_of
 from reachthru.controller_server.settings import MqttSettings
 from reachthru.controller_server.sinks.base import Sink

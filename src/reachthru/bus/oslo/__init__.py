@@ -121,7 +121,7 @@ class OsloAgentBus(AgentBus):
 
     def _receive(self, key: str, payloads: object) -> None:
         decode: Callable[[bytes], ControllerMessage] = decode_from_controller
-        # RabbitMQ before 4.0.4 lets whoever may publish at all send copies (CC) to keys that it may
+        # RabbitMQ 3 lets whoever may publish at all send copies (CC) to keys that it may
         # not publish with. The copy has the key of the original.
         if key not in (f"{self._key}.down", ALL_AGENTS_KEY):
             decode = partial(_refuse, "it was not published to this agent")

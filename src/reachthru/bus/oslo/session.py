@@ -280,15 +280,16 @@ def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None
 def routing_key(incoming: Any) -> str:
     """What its sender published it with, as the broker allowed it; without the priority.
 
-    Empty, if the broker itself published it anew: whoever owns a queue may have what it drops
-    (dead letters) published with any key at all, and nobody's rights are asked.
+    Not so, if the broker itself published it anew: whoever owns a queue may have what it drops
+    (dead letters) published with any key at all, and nobody's rights are asked. Such a message
+    gets a key that nobody listens to.
 
-    oslo.messaging shows it nowhere: this is kombu's message, inside its own.
+    oslo.messaging shows all this nowhere: this is kombu's message, inside its own.
     """
     message = incoming.message._raw_message
-    if "x-death" in message.headers:
-        return ""
     key: str = message.delivery_info["routing_key"]
+    if "x-death" in message.headers:
+        return f"dead letter as {key}"
     return key.removesuffix(f".{PRIORITY}")
 
 

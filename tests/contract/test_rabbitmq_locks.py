@@ -6,6 +6,7 @@ import datetime
 import json
 import logging
 import ssl
+import uuid
 
 import kombu
 import pytest
@@ -52,8 +53,9 @@ def agent_of(server, host, user=None):
     return agent_bus(server.bus_url, host, server.locks.door(user or host))
 
 
-def controller_of(server, name, user="controller-1"):
-    return controller_bus(server.bus_url, name, server.locks.door(user))
+def controller_of(server, user="controller-1"):
+    """With a queue of its own: no other test's news."""
+    return controller_bus(server.bus_url, f"c-{uuid.uuid4().hex[:8]}", server.locks.door(user))
 
 
 class Intruder:
@@ -108,8 +110,8 @@ async def intruder(server, user):
 
 async def test_agents_and_controllers_with_their_certificates_talk(locked_rabbitmq):
     agent = agent_of(locked_rabbitmq, DOTTED)
-    one = controller_of(locked_rabbitmq, "one")
-    two = controller_of(locked_rabbitmq, "two", "controller-2")
+    one = controller_of(locked_rabbitmq)
+    two = controller_of(locked_rabbitmq, "controller-2")
     async with one, two:
         async with agent:
             await until(lambda: agent.connected and one.connected and two.connected)
@@ -120,9 +122,9 @@ async def test_agents_and_controllers_with_their_certificates_talk(locked_rabbit
             assert await first(agent) == FaultAck(seqs=[1])
             await two.send_to_all(ReportRequest())
             assert await first(agent) == ReportRequest()
-            news = ControllerNews(controller="one", changes=[])
+            news = ControllerNews(controller=one.name, changes=[])
             assert one.tell_controllers(news)
-            assert await first(two) == ("one", news)
+            assert await first(two) == (one.name, news)
         for controller in (one, two):
             assert await first(controller) == (DOTTED, AgentOffline(host=DOTTED, clean=True))
 
@@ -175,7 +177,7 @@ DEEDS = {
 @pytest.mark.parametrize("deed", DEEDS)
 async def test_nobody_touches_what_is_anothers(locked_rabbitmq, deed):
     agents = [agent_of(locked_rabbitmq, host) for host in (DOTTED, "compute-1")]
-    async with agents[0], agents[1], controller_of(locked_rabbitmq, "one") as controller:
+    async with agents[0], agents[1], controller_of(locked_rabbitmq) as controller:
         await until(lambda: controller.connected and all(agent.connected for agent in agents))
 
         def try_it():
@@ -196,7 +198,7 @@ async def test_nobody_publishes_straight_to_a_queue(locked_rabbitmq):
 
 async def test_a_copy_that_rabbitmq_lets_through_is_refused_by_who_gets_it(locked_rabbitmq, caplog):
     victim = agent_of(locked_rabbitmq, "compute-1")
-    controller = controller_of(locked_rabbitmq, "one")
+    controller = controller_of(locked_rabbitmq)
     async with victim, controller, intruder(locked_rabbitmq, DOTTED) as traitor:
         await until(lambda: victim.connected and controller.connected)
         copies = {"CC": ["reachthru.1.agent.compute-1.down.info"]}
@@ -210,7 +212,7 @@ async def test_a_copy_that_rabbitmq_lets_through_is_refused_by_who_gets_it(locke
 
 async def test_a_dead_letter_with_anothers_key_is_refused(locked_rabbitmq, caplog):
     """An agent's own queue may republish what it drops, with any key, and RabbitMQ asks nobody."""
-    controller = controller_of(locked_rabbitmq, "dead")
+    controller = controller_of(locked_rabbitmq)
     own = "reachthru.agent.compute-2"
     forged = {
         "x-dead-letter-exchange": "amq.topic",
@@ -337,12 +339,12 @@ async def test_what_the_broker_refuses_is_told_once_and_the_rest_goes_on(locked_
 
 
 async def test_queues_of_who_is_gone_are_the_policys_to_delete(locked_rabbitmq):
-    async with agent_of(locked_rabbitmq, "compute-1"), controller_of(locked_rabbitmq, "one") as one:
+    async with agent_of(locked_rabbitmq, "compute-1"), controller_of(locked_rabbitmq) as one:
         await until(lambda: one.connected)
         listed = await asyncio.to_thread(
             locked_rabbitmq.control, "list_queues", "-p", "reachthru", "name", "type", "policy"
         )
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in listed.splitlines()}
     assert rows["reachthru.agent.compute-1"] == ["quorum", "reachthru-gone"]
-    assert rows["reachthru.news.one"] == ["quorum", "reachthru-gone"]
+    assert rows[f"reachthru.news.{one.name}"] == ["quorum", "reachthru-gone"]
     assert rows["reachthru.work"] == ["quorum", ""]

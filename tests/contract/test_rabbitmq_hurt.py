@@ -66,6 +66,8 @@ async def ends(locked_rabbitmq):
 async def test_a_killed_broker_is_noticed_and_joined_again(locked_rabbitmq, ends, caplog):
     agent, controller = ends
     await passes(agent, controller, 1)
+    # RabbitMQ 3.10 forgets the leader of a quorum queue that is a second old when it is killed.
+    await asyncio.sleep(6)
     await asyncio.to_thread(locked_rabbitmq.kill)
     killed_at = time.monotonic()
     await until(lambda: not agent.connected and not controller.connected)
@@ -95,7 +97,7 @@ async def test_a_frozen_broker_fails_senders_within_seconds(locked_rabbitmq, end
         await asyncio.to_thread(locked_rabbitmq.thaw)
     await until(lambda: agent.connected and controller.connected)
     await passes(agent, controller, 1000)
-    assert any("frozen, or out of memory" in line for line in caplog.messages)
+    assert any("frozen, out of memory" in line for line in caplog.messages)
 
 
 async def test_an_alarm_is_said_and_bounded_and_over_when_it_is(locked_rabbitmq, ends, caplog):

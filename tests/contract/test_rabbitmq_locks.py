@@ -345,6 +345,6 @@ async def test_queues_of_who_is_gone_are_the_policys_to_delete(locked_rabbitmq):
             locked_rabbitmq.control, "list_queues", "-p", "reachthru", "name", "type", "policy"
         )
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in listed.splitlines()}
-    assert rows["reachthru.agent.compute-1"] == ["quorum", "reachthru-gone"]
-    assert rows[f"reachthru.news.{one.name}"] == ["quorum", "reachthru-gone"]
+    assert rows["reachthru.agent.compute-1"] == ["classic", "reachthru-gone"]
+    assert rows[f"reachthru.news.{one.name}"] == ["classic", "reachthru-gone"]
     assert rows["reachthru.work"] == ["quorum", ""]

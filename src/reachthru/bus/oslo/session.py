@@ -64,10 +64,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A queue, and the keys that it is bound to. Whoever uses the same queue shares it."""
+    """A queue, and the keys that it is bound to. Whoever uses the same queue shares it.
+
+    `replicated`: RabbitMQ's quorum queue. One that has lost its leader holds up whoever publishes
+    to it, and so is only for what is worth it.
+    """
 
     queue: str
     keys: tuple[str, ...]
+    replicated: bool
 
 
 class Session:
@@ -75,12 +80,13 @@ class Session:
 
     `broken` is resolved with the reason.
 
+    `make_transport` gets whether it is for a source that is replicated.
     `open` and `close` block: they are for threads; the rest is for the event loop.
     """
 
     def __init__(
         self,
-        make_transport: Callable[[], Any],
+        make_transport: Callable[[bool], Any],
         sources: Sequence[Source],
         lanes: int,
         receive: Callable[[str, object], None],
@@ -90,7 +96,7 @@ class Session:
         self.confirmed_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._make_transport = make_transport
-        self._transport: Any = None
+        self._transport: Any = None  # the one that sends
         self._sources = sources
         self._receive = receive
         self._on_refused = on_refused
@@ -102,12 +108,13 @@ class Session:
     def open(self, alive_key: str) -> None:
         """Connects; raises `SessionError`. `alive_key` is one that nobody listens to."""
         try:
-            self._transport = self._make_transport()
+            self._transport = self._make_transport(False)
             publish(self._transport, alive_key, [], ttl_s=1)
             for source in self._sources:
                 if self._closing.is_set():
                     return
-                listener = _listener(self._transport, source, self._take)
+                transport = self._make_transport(source.replicated)
+                listener = _listener(transport, source, self._take)
                 listener.start(override_pool_size=1)  # one worker keeps the order
                 self._listeners.append(listener)
             for lane in self._lanes:

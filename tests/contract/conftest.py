@@ -274,6 +274,11 @@ def _free_port() -> int:
         return port
 
 
+@pytest.fixture
+def free_port() -> int:
+    return _free_port()
+
+
 class Mosquitto:
     """A real broker on a free port. `settings` are lines of mosquitto.conf."""
 
@@ -333,6 +338,19 @@ async def running(broker: Mosquitto) -> AsyncIterator[Mosquitto]:
 async def mosquitto(tmp_path) -> AsyncIterator[Mosquitto]:
     async with running(Mosquitto(tmp_path)) as broker:
         yield broker
+
+
+@pytest.fixture
+async def start_mosquitto(
+    tmp_path,
+) -> AsyncIterator[Callable[..., Coroutine[None, None, Mosquitto]]]:
+    """Starts one with the lines of settings that it is given."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(settings: str) -> Mosquitto:
+            return await stack.enter_async_context(running(Mosquitto(tmp_path, settings)))
+
+        yield start
 
 
 @pytest.fixture

@@ -13,11 +13,24 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from reachthru.bus import BusUrlError
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
-from reachthru.bus.inbox import Inbox, decode_from, decode_news_for, decode_news_from
+from reachthru.bus.base import (
+    AgentBus,
+    BusRefusedError,
+    BusUnavailableError,
+    ControllerBus,
+    is_work,
+)
+from reachthru.bus.inbox import (
+    PAYLOAD_LIMIT_BYTES,
+    Inbox,
+    decode_from,
+    decode_news_for,
+    decode_news_from,
+)
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     AgentOffline,
+    BusMessage,
     ControllerMessage,
     decode_from_controller,
     encode,
@@ -116,6 +129,14 @@ def _broker_of(url: str) -> MemoryBroker:
     return broker(parts.netloc)
 
 
+def _encode(message: BusMessage) -> bytes:
+    """Raises `BusRefusedError` for what no carrier takes."""
+    payload = encode(message)
+    if len(payload) > PAYLOAD_LIMIT_BYTES:
+        raise BusRefusedError(f"memory: a message of {len(payload)} bytes is too long")
+    return payload
+
+
 class MemoryAgentBus(AgentBus):
     def __init__(self, url: str, host: str) -> None:
         self.host = host
@@ -148,22 +169,23 @@ class MemoryAgentBus(AgentBus):
         self.inbox.close()
 
     async def send(self, message: AgentMessage) -> None:
-        if not self.connected:
-            raise BusUnavailableError("memory: not connected")
         self._publish(message)
 
     def offer(self, message: AgentMessage) -> bool:
-        if not self.connected:
+        try:
+            self._publish(message)
+        except BusUnavailableError:
             return False
-        self._publish(message)
         return True
 
     def messages(self) -> AsyncIterator[ControllerMessage]:
         return self.inbox.items()
 
     def _publish(self, message: AgentMessage) -> None:
+        if not self.connected:
+            raise BusUnavailableError("memory: not connected")
         publish = self._broker.publish_up if is_work(message) else self._broker.publish_news
-        publish(self.host, encode(message))
+        publish(self.host, _encode(message))
 
 
 class MemoryControllerBus(ControllerBus):
@@ -196,20 +218,17 @@ class MemoryControllerBus(ControllerBus):
         self.inbox.close()
 
     async def send(self, host: str, message: ControllerMessage) -> None:
-        if not self.connected:
-            raise BusUnavailableError("memory: not connected")
-        self._broker.publish_down(host, encode(message))
+        self._publish(host, message)
 
     def offer(self, host: str, message: ControllerMessage) -> bool:
-        if not self.connected:
+        try:
+            self._publish(host, message)
+        except BusUnavailableError:
             return False
-        self._broker.publish_down(host, encode(message))
         return True
 
     async def send_to_all(self, message: ControllerMessage) -> None:
-        if not self.connected:
-            raise BusUnavailableError("memory: not connected")
-        self._broker.publish_down(None, encode(message))
+        self._publish(None, message)
 
     def tell_controllers(self, message: ControllerNews) -> bool:
         if not self.connected:
@@ -219,3 +238,8 @@ class MemoryControllerBus(ControllerBus):
 
     def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
         return self.inbox.items()
+
+    def _publish(self, host: str | None, message: ControllerMessage) -> None:
+        if not self.connected:
+            raise BusUnavailableError("memory: not connected")
+        self._broker.publish_down(host, _encode(message))

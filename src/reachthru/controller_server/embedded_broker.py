@@ -40,6 +40,7 @@ UNSUPPORTED_VERSION = b"\x20\x03\x00\x84\x00"  # MQTT 5.0, section 3.2: CONNACK
 
 CONNECTIONS_LIMIT = 2_000
 CONNECT_TIMEOUT_S = 10.0  # between a TCP connection and its CONNECT
+REFUSAL_GRACE_S = 1.0
 STALL_LIMIT_S = 10.0  # a subscriber that reads nothing for so long is gone
 BACKLOG_LIMIT = 10_000  # messages that wait for one subscriber
 SWEEP_INTERVAL_S = 1.0
@@ -82,6 +83,13 @@ class _Reader(StreamReaderAdapter):  # type: ignore[misc]
         self._seen += await super().read(7)
         name, level = self._seen[length_digits:-1], self._seen[-1]
         return level if name == PROTOCOL_NAME else None
+
+    async def end(self) -> None:
+        """Until the client has gone, for a moment: who still writes would not read our answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REFUSAL_GRACE_S):
+                while await self._reader.read(4096):
+                    pass
 
 
 class _Writer(StreamWriterAdapter):  # type: ignore[misc]
@@ -211,6 +219,7 @@ class EmbeddedBroker:
             if version is not None and version > SPOKEN_VERSION:
                 connection.writer.write(UNSUPPORTED_VERSION)
                 await connection.writer.drain()
+                await connection.reader.end()
                 return
             await self._broker.external_connected(connection.reader, connection.writer, "default")
         except (EOFError, ConnectionError):

@@ -80,6 +80,28 @@ async def test_a_message_does_not_wait_for_the_acknowledgement_of_another(broker
     assert all(listener.proto == socket.IPPROTO_TCP for listener in listeners)
 
 
+@pytest.mark.parametrize("pieces", [1, 3])  # a CONNECT may come a few bytes at a time
+async def test_a_version_that_it_does_not_speak_is_refused_as_that_version_says(broker, pieces):
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    connect_5 = packet(0x10, text("MQTT") + b"\x05\x02\x00\x3c\x00" + text("five"))
+    for start in range(0, len(connect_5), len(connect_5) // pieces):
+        writer.write(connect_5[start : start + len(connect_5) // pieces])
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(DEADLINE_S):
+        # MQTT 5.0, section 3.2: CONNACK, no session, unsupported protocol version, no properties
+        assert await reader.readexactly(5) == b"\x20\x03\x00\x84\x00"
+    writer.close()
+    assert await works(broker)
+
+
+async def test_a_connection_that_only_looks_is_no_trouble(broker, caplog):
+    for _ in range(3):
+        _reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        writer.close()
+    assert await works(broker)
+    assert not [line for line in caplog.messages if "connection failed" in line]
+
+
 async def test_garbage_costs_its_own_connection_only(broker):
     seed = random.randrange(2**32)
     print(f"seed {seed}")

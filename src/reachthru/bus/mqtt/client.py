@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -133,6 +134,7 @@ class Client(aiomqtt.Client):
         self._terms = terms
         self._confirmations: dict[int, asyncio.Future[ReasonCode]] = {}
         self._abandoned = False
+        self._thread_id = threading.get_ident()
         self.version = version
         self.lost: asyncio.Future[str] = self._loop.create_future()  # why, once it broke
         self.slots = asyncio.Semaphore(INFLIGHT_LIMIT)
@@ -144,6 +146,10 @@ class Client(aiomqtt.Client):
         try:
             await super().__aenter__()
             await self._subscribe()
+        except aiomqtt.MqttCodeError as error:
+            why = self.lost.result() if self.lost.done() else reasons.of_error(error)
+            self._abandon()
+            raise aiomqtt.MqttError(why) from None
         except BaseException:
             self._abandon()
             raise
@@ -164,9 +170,13 @@ class Client(aiomqtt.Client):
         """The connection is taken for broken; whoever waits for it hears so now."""
         if not self.lost.done():
             self.lost.set_result(why)
-        for confirmation in self._confirmations.values():
-            if not confirmation.done():
-                confirmation.set_exception(aiomqtt.MqttError(why))
+        waiting: list[asyncio.Future[Any]] = [
+            *self._confirmations.values(),
+            *self._pending_subscribes.values(),
+        ]
+        for waited in waiting:
+            if not waited.done():
+                waited.set_exception(aiomqtt.MqttError(why))
 
     async def confirmed(self, topic: str, payload: bytes) -> ReasonCode:
         """What the broker says of the message, once it has it. Raises `MqttError`."""
@@ -190,9 +200,10 @@ class Client(aiomqtt.Client):
         return published.rc == mqtt.MQTT_ERR_SUCCESS
 
     def end_session(self) -> None:
-        """Says goodbye for good: the broker forgets this client."""
+        """Says goodbye for good, at once: the broker forgets this client, and its last will."""
         forget = _properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
         self._client.disconnect(properties=forget if self.version is V5 else None)
+        self._client.loop_write()
 
     async def _subscribe(self) -> None:
         share = f"$share/{self._terms.share}/" if self.can_share else ""
@@ -267,6 +278,25 @@ class Client(aiomqtt.Client):
             sock.close()
             return
         super()._on_socket_open(client, userdata, sock)
+
+    def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:
+        """aiomqtt always puts this off: by then the socket may be written to, or closed, and the
+        loop would spin on it. Only the thread that connects has to put it off."""
+        if threading.get_ident() == self._thread_id:
+            self._watch_socket(sock)
+        else:
+            self._loop.call_soon_threadsafe(self._watch_socket, sock)
+
+    def _watch_socket(self, sock: Any) -> None:
+        current = self._client.socket()
+        if current is not None and current is sock and self._client.want_write():
+            self._loop.add_writer(current.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:  # of paho or the system: the connection is of no more use
+            self.fail(reasons.of_error(error))
 
     def _refuse_connection(self, error: aiomqtt.MqttError) -> None:
         self._connected.set_exception(error)

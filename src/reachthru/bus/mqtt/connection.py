@@ -1,7 +1,6 @@
 """One end's way to the broker: kept, lost, kept again."""
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -21,7 +20,9 @@ from reachthru.protocol.agent_bus import BusMessage, encode
 CONFIRM_TIMEOUT_S = 3.0
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 5.0
+CANCEL_AGAIN_S = 0.1
 STABLE_S = 5.0  # a connection that lasted so long is not part of a quarrel
+RIVALRY = 4  # brief connections in a row that are no accident
 # What the broker refused is not asked of it again for so long.
 REFUSAL_HOLD_S = 5.0
 COMPLAINTS_LIMIT = 20
@@ -51,6 +52,7 @@ class Connection:
         self._refused = refused
         self._on_connection: Callable[[bool], None] = AgentBus.on_connection
         self._client: Client | None = None
+        self._has_served = False  # the latest connection was a good one
         self._keeper: asyncio.Task[None] | None = None
         self._unreachable_since: float | None = None  # None: connected, or not tried yet
         self._said: set[str] = set()  # since the last connection
@@ -69,9 +71,10 @@ class Connection:
             return
         if self._client is not None:
             self._client.end_session()
-        self._keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._keeper
+        # Again, since Python 3.11's wait_for swallows a cancellation that comes with its result.
+        while not self._keeper.done():
+            self._keeper.cancel()
+            await asyncio.wait((self._keeper,), timeout=CANCEL_AGAIN_S)
 
     async def publish(self, topic: str, message: BusMessage) -> None:
         """Returns when the broker has it.
@@ -152,13 +155,14 @@ class Connection:
 
     async def _keep(self) -> None:
         backoff_s = BACKOFF_MIN_S
+        brief = 0  # connections in a row that soon broke
         version = V5
         while True:
-            connected_at = None
+            tried_at = time.monotonic()
+            self._has_served = False
             try:
                 client = Client(self._address, self._door, self._terms, version, self._receive)
                 async with client:
-                    connected_at = time.monotonic()
                     await self._serve(client)
             except VersionRefusedError as error:
                 if version is V5:
@@ -170,8 +174,11 @@ class Connection:
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 self._say_unreachable(reasons.of_error(error))
             version = V5
-            if connected_at is not None and time.monotonic() - connected_at > STABLE_S:
-                backoff_s = BACKOFF_MIN_S
+            if time.monotonic() - tried_at > STABLE_S:
+                backoff_s, brief = BACKOFF_MIN_S, 0
+            elif self._has_served:
+                brief += 1
+                self._say_rivalry(brief)
             await asyncio.sleep(backoff_s * _chance.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
@@ -179,6 +186,7 @@ class Connection:
         """Until the connection breaks, which raises `MqttError`."""
         self._say_reachable(client)
         self._client = client
+        self._has_served = True
         self._on_connection(True)
         try:
             raise aiomqtt.MqttError(await client.lost)
@@ -205,6 +213,15 @@ class Connection:
         # Nobody there is said once; a refusal each time that its reason changes.
         if self._may_say(why if reasons.is_refusal(why) else "no broker"):
             _log.warning("%s: no broker: %s; trying again until there is", self._address, why)
+
+    def _say_rivalry(self, brief: int) -> None:
+        """A broker that knows two clients by one name ends one for the other, without a word."""
+        if brief == RIVALRY:
+            _log.error(
+                "%s: each connection ends soon after it began: is there another client called %s?",
+                self._address,
+                self._terms.identifier,
+            )
 
     def _may_say(self, what: str) -> bool:
         """Once for each time that the broker is here, or is away."""

@@ -12,8 +12,8 @@ NOT_AUTHORISED = 0x87
 _CODES = {
     0x85: "it does not accept our client identifier",
     0x86: "bad user name or password: see [bus] username and password_file",
-    NOT_AUTHORISED: "not authorised: its access rules do not let us (see our certificate or"
-    " [bus] username, and the broker's list)",
+    NOT_AUTHORISED: "not authorised: see [bus] username, password_file and cert_file, and the"
+    " broker's access rules",
     0x88: "it is not available now",
     0x89: "it is busy",
     0x8A: "we are banned",

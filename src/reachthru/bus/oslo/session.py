@@ -155,7 +155,7 @@ class Session:
 
     def carry(self, batch: Iterable[Outgoing]) -> None:
         """Sends it, and resolves who waits. Raises `SessionError`, with nobody resolved."""
-        for key, together in _bundles(batch):
+        for key, together in bundles(batch):
             payloads = [outgoing.payload for outgoing in together if outgoing.payload]
             error: RefusedError | None = None
             try:
@@ -300,7 +300,7 @@ def routing_key(incoming: Any) -> str:
     return key.removesuffix(f".{PRIORITY}")
 
 
-def _bundles(batch: Iterable[Outgoing]) -> Iterable[tuple[str, list[Outgoing]]]:
+def bundles(batch: Iterable[Outgoing]) -> Iterable[tuple[str, list[Outgoing]]]:
     """By key, in order, none of them too large."""
     open_bundles: dict[tuple[str, float], list[Outgoing]] = {}
     sizes: dict[tuple[str, float], int] = {}

@@ -22,6 +22,7 @@ RABBIT = "oslo_messaging_rabbit"
 # a broker is away, and once that it is back.
 for _name in ("oslo.messaging._drivers", "amqp"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
+logging.getLogger("oslo_service.backend").setLevel(logging.WARNING)  # it is not used here
 
 
 def configuration(exchange: str, **rabbit: object) -> cfg.ConfigOpts:

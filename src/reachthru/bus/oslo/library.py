@@ -8,8 +8,9 @@ import warnings
 
 from oslo_config import cfg
 
-# oslo.messaging imports eventlet, sooner or later, and never uses it here.
+# oslo.messaging imports eventlet, sooner or later, and says so; it does not use it here.
 warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
+logging.getLogger("oslo_service.backend").setLevel(logging.WARNING)
 
 import oslo_messaging  # noqa: E402
 from oslo_messaging import opts as oslo_messaging_opts  # noqa: E402
@@ -22,7 +23,6 @@ RABBIT = "oslo_messaging_rabbit"
 # a broker is away, and once that it is back.
 for _name in ("oslo.messaging._drivers", "amqp"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
-logging.getLogger("oslo_service.backend").setLevel(logging.WARNING)  # it is not used here
 
 
 def configuration(exchange: str, **rabbit: object) -> cfg.ConfigOpts:

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from reachthru.bus import BusDoor, BusUnavailableError, agent_bus, controller_bus
-from reachthru.bus.mqtt import client, connection
+from reachthru.bus.mqtt import client, connection, terms
 from reachthru.protocol.agent_bus import (
     AgentOffline,
     AgentReport,
@@ -96,7 +96,7 @@ async def test_an_agent_that_is_back_at_once_was_never_away(mosquitto, proxy):
         await proxy.open()
         await until(lambda: not agent.connected)
         await until(lambda: agent.connected)
-        await asyncio.sleep(client.WILL_DELAY_S + 1.5)  # Mosquitto looks for wills each second
+        await asyncio.sleep(terms.WILL_DELAY_S + 1.5)  # Mosquitto looks for wills each second
         await agent.send(report())
         assert await take(controller, 1) == [("compute-0", report())]
 

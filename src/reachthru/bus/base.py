@@ -1,10 +1,11 @@
 """What every carrier offers to agents and controllers.
 
 A carrier connects, reconnects with spaced and jittered tries, and says loudly once when it
-lost its broker and once when it is back. It promises that a message for which `send` returned
-reached the broker; what must not be lost is acknowledged end to end by the messages themselves
-(`FaultAck`), so a carrier may repeat a message and never needs to store one. What is worth nothing
-when it is late (server-group messages) is offered instead: it goes at once, or it is lost.
+lost its broker and once when it is back. It promises that a `send` ends within seconds, and that a
+message for which it returned reached the broker; what must not be lost is acknowledged end to end
+by the messages themselves (`FaultAck`), so a carrier may repeat a message and never needs to store
+one. What is worth nothing when it is late (server-group messages) is offered instead: it goes at
+once, or it is lost.
 
 Any number of controllers share a bus. What an agent says is either work, which exactly one of them
 gets, or news, which every one of them gets; a message's type decides.
@@ -76,7 +77,10 @@ class AgentBus(_Bus):
 
     @abstractmethod
     async def send(self, message: AgentMessage) -> None:
-        """Returns when the broker has it; raises `BusUnavailableError`."""
+        """Returns when the broker has it, in bounded time.
+
+        Raises `BusUnavailableError`, and `BusRefusedError`, which is one.
+        """
 
     @abstractmethod
     def offer(self, message: AgentMessage) -> bool:
@@ -94,7 +98,7 @@ class ControllerBus(_Bus):
 
     @abstractmethod
     async def send(self, host: str, message: ControllerMessage) -> None:
-        """To one agent. Returns when the broker has it; raises `BusUnavailableError`."""
+        """To one agent, as an agent's `send`."""
 
     @abstractmethod
     def offer(self, host: str, message: ControllerMessage) -> bool:

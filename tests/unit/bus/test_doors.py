@@ -1,10 +1,10 @@
 """`[bus]`'s locks: what does not fit is said in one line, and what is secret never."""
 
 import ssl
-import subprocess
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from reachthru.bus import BusDoor, DoorError, agent_bus, controller_bus
 
@@ -80,8 +80,14 @@ def test_files_that_are_missing_or_wrong_are_named(files):
 
 def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(files):
     locked = files / "locked.key"
-    command = ["openssl", "pkey", "-in", files / "key.pem", "-aes256", "-passout", "pass:x"]
-    subprocess.run([*command, "-out", locked], check=True)
+    key = serialization.load_pem_private_key((files / "key.pem").read_bytes(), password=None)
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"x"),
+        )
+    )
     door = BusDoor(cert_file=files / "cert.pem", key_file=locked)
     assert "locked.key" in refusal(door)
 

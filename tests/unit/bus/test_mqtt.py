@@ -6,7 +6,8 @@ import contextlib
 import pytest
 
 from reachthru.bus import BusUrlError, agent_bus, controller_bus
-from reachthru.bus.mqtt.client import Address
+from reachthru.bus.mqtt import client, connection
+from reachthru.bus.mqtt.terms import Address
 from reachthru.protocol.agent_bus import AgentOffline
 
 DEADLINE_S = 20
@@ -62,6 +63,31 @@ async def test_a_broker_that_takes_two_messages_at_once_is_never_sent_three():
             await asyncio.gather(*(agent.send(message) for _ in range(20)))
         assert broker.confirmed == 20
         assert broker.most_at_once == 2
+    server.close()
+
+
+async def test_a_broker_that_never_answers_is_not_left_with_open_connections(monkeypatch):
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "BACKOFF_MAX_S", 0.1)
+    opened = closed = 0
+
+    async def listen(reader, writer):
+        nonlocal opened, closed
+        opened += 1
+        with contextlib.suppress(ConnectionError):
+            await reader.read()  # until the client has gone
+        closed += 1
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with agent_bus(f"mqtt://127.0.0.1:{port}", "compute-0"), asyncio.timeout(DEADLINE_S):
+        while opened < 5:
+            await asyncio.sleep(0.005)
+        assert opened - closed <= 1
+    async with asyncio.timeout(DEADLINE_S):
+        while closed < opened:
+            await asyncio.sleep(0.005)
     server.close()
 
 

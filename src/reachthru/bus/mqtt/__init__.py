@@ -26,8 +26,8 @@ from typing import Self
 from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
 from reachthru.bus.doors import BusDoor
 from reachthru.bus.inbox import Inbox, decode_from, decode_news_for, decode_news_from
-from reachthru.bus.mqtt.client import Terms
 from reachthru.bus.mqtt.connection import Connection
+from reachthru.bus.mqtt.terms import Terms
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     AgentOffline,

@@ -5,10 +5,8 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
 
 import aiomqtt
 from paho.mqtt import client as mqtt
@@ -16,70 +14,25 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from reachthru.bus import BusUrlError
 from reachthru.bus.doors import BusDoor
-from reachthru.bus.inbox import PAYLOAD_LIMIT_BYTES
 from reachthru.bus.mqtt import reasons
+from reachthru.bus.mqtt.terms import (
+    AT_LEAST_ONCE,
+    PACKET_LIMIT_BYTES,
+    V5,
+    V311,
+    Address,
+    Terms,
+    properties_of,
+)
 
 AT_MOST_ONCE = 0  # MQTT's QoS 0
-AT_LEAST_ONCE = 1  # MQTT's QoS 1
-
-V5 = aiomqtt.ProtocolVersion.V5
-V311 = aiomqtt.ProtocolVersion.V311
-
 CONNECT_TIMEOUT_S = 2.0
 # The broker declares a silent client dead after one and a half times this; we declare a silent
 # broker dead after twice this, or when it does not confirm what is sent.
 KEEPALIVE_S = 5
-# An agent that is back within this was never away.
-WILL_DELAY_S = 1
 # Enough to keep a broker busy, and little enough for it to hold; it may ask for less.
 INFLIGHT_LIMIT = 200
-# A payload, its topic, and what MQTT puts around them.
-PACKET_LIMIT_BYTES = PAYLOAD_LIMIT_BYTES + 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """`mqtt[s]://host[:port]`, taken apart."""
-
-    hostname: str
-    port: int
-    tls: bool = False
-
-    @classmethod
-    def parse(cls, url: str) -> "Address":
-        """Raises `BusUrlError`."""
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise BusUrlError(url) from error
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise BusUrlError(url)
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise BusUrlError(url)
-        tls = parts.scheme == "mqtts"
-        return cls(hostname=parts.hostname, port=port or (8883 if tls else 1883), tls=tls)
-
-    def __str__(self) -> str:
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.hostname}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one end wants of a broker, whichever connection it has. Topics may have wildcards.
-
-    `shared_topics` are shared with the others of `share`, where the broker can do that.
-    With `session_expiry_s` 0 the broker forgets a client the moment that it is gone.
-    """
-
-    identifier: str
-    topics: list[str]
-    shared_topics: list[str]
-    share: str
-    session_expiry_s: int
-    will: tuple[str, bytes] | None  # topic, payload
 
 
 class VersionRefusedError(aiomqtt.MqttError):
@@ -116,13 +69,13 @@ class Client(aiomqtt.Client):
             password=door.password(),
             tls_context=door.tls_context() if address.tls else None,
             logger=self._last_words.logger,
-            will=_will(terms, version),
+            will=terms.last_will(version),
             protocol=version,
             clean_session=True if version is V311 else None,
             clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY
             if version is V311
             else terms.session_expiry_s == 0,
-            properties=_connect_properties(terms) if version is V5 else None,
+            properties=terms.connect_properties(version),
             timeout=CONNECT_TIMEOUT_S,
             keepalive=KEEPALIVE_S,
             max_inflight_messages=INFLIGHT_LIMIT,
@@ -201,7 +154,7 @@ class Client(aiomqtt.Client):
 
     def end_session(self) -> None:
         """Says goodbye for good, at once: the broker forgets this client, and its last will."""
-        forget = _properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
+        forget = properties_of(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
         self._client.disconnect(properties=forget if self.version is V5 else None)
         self._client.loop_write()
 
@@ -217,7 +170,7 @@ class Client(aiomqtt.Client):
 
     def _abandon(self) -> None:
         self._abandoned = True
-        self.fail("the connection broke")
+        self.fail(reasons.BROKE)
         self._client._sock_close()  # or a CONNACK that comes late would start a life of its own
 
     # --- What paho calls ---------------------------------------------------------------------
@@ -252,7 +205,7 @@ class Client(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        why = self._last_words.text or "the connection broke"
+        why = self._last_words.text or reasons.BROKE
         if flags.is_disconnect_packet_from_server:
             why = reasons.of_code(reason_code)
         if not self._connected.done():
@@ -305,7 +258,7 @@ class Client(aiomqtt.Client):
     def _note_end(self, disconnected: "asyncio.Future[None]") -> None:
         """A packet that paho can't read ends the connection without `_on_disconnect`."""
         error = None if disconnected.cancelled() else disconnected.exception()
-        self.fail("the connection broke" if error is None else reasons.of_error(error))
+        self.fail(reasons.BROKE if error is None else reasons.of_error(error))
 
 
 class _LastWords(logging.Handler):
@@ -324,28 +277,3 @@ class _LastWords(logging.Handler):
 
 def _is_of_version(code: ReasonCode) -> bool:
     return int(code.value) == reasons.UNSUPPORTED_VERSION
-
-
-def _properties(kind: int, **values: int) -> Properties:
-    properties = Properties(kind)  # type: ignore[no-untyped-call]
-    for name, value in values.items():
-        setattr(properties, name, value)
-    return properties
-
-
-def _connect_properties(terms: Terms) -> Properties:
-    return _properties(
-        PacketTypes.CONNECT,
-        SessionExpiryInterval=terms.session_expiry_s,
-        MaximumPacketSize=PACKET_LIMIT_BYTES,
-    )
-
-
-def _will(terms: Terms, version: aiomqtt.ProtocolVersion) -> aiomqtt.Will | None:
-    if terms.will is None:
-        return None
-    topic, payload = terms.will
-    delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
-    return aiomqtt.Will(
-        topic, payload, qos=AT_LEAST_ONCE, properties=delay if version is V5 else None
-    )

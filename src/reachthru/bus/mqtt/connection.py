@@ -14,7 +14,8 @@ from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError
 from reachthru.bus.doors import BusDoor, DoorError
 from reachthru.bus.inbox import PAYLOAD_LIMIT_BYTES
 from reachthru.bus.mqtt import reasons
-from reachthru.bus.mqtt.client import V5, V311, Address, Client, Terms, VersionRefusedError
+from reachthru.bus.mqtt.client import Client, VersionRefusedError
+from reachthru.bus.mqtt.terms import V5, V311, Address, Terms
 from reachthru.protocol.agent_bus import BusMessage, encode
 
 CONFIRM_TIMEOUT_S = 3.0
@@ -90,7 +91,7 @@ class Connection:
             raise BusRefusedError(f"{self._address}: a message is too long")
         async with client.slots:
             if client is not self._client:
-                raise BusUnavailableError(f"{self._address}: the connection broke")
+                raise BusUnavailableError(f"{self._address}: {reasons.BROKE}")
             try:
                 async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                     code = await client.confirmed(topic, payload)
@@ -192,7 +193,7 @@ class Connection:
             raise aiomqtt.MqttError(await client.lost)
         finally:
             self._client = None
-            client.fail("the connection broke")
+            client.fail(reasons.BROKE)
             self._on_connection(False)
 
     def _say_reachable(self, client: Client) -> None:

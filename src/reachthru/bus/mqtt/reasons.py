@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from paho.mqtt.reasoncodes import ReasonCode
 
+BROKE = "the connection broke"
+
 # MQTT 5.0, section 2.4. paho translates the codes of MQTT 3.1.1 to these.
 UNSUPPORTED_VERSION = 0x84
 NOT_AUTHORISED = 0x87
@@ -74,4 +76,4 @@ def of_text(text: str) -> str:
     for name, words in _TLS.items():
         if name in text:
             return words
-    return text
+    return BROKE if "EOF" in text else text

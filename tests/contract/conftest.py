@@ -10,9 +10,10 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import kombu
@@ -21,6 +22,7 @@ import trustme
 
 from reachthru.bus import BusDoor, ControllerBus, controller_bus, memory
 from reachthru.controller_server.embedded_broker import EmbeddedBroker
+from servers.rabbitmq import RabbitMqServer
 
 MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
 PACKAGING = Path(__file__).parents[2] / "packaging"
@@ -419,6 +421,50 @@ async def locked_proxy(locked) -> AsyncIterator[Proxy]:
     await way.open()
     yield way
     await way.drop()
+
+
+RABBIT_USERS = ("compute-0.example.org", "compute-1", "compute-2")
+RABBIT_CONTROLLERS = ("controller-1", "controller-2")
+
+
+class LockedRabbitMq(RabbitMqServer):
+    """What packaging/rabbitmq says, with paths and port of this test, and passwords let in too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.locks = Locks(folder)
+        self.passwords = folder / "passwords"
+        self.passwords.mkdir()
+        for name in (*RABBIT_USERS, *RABBIT_CONTROLLERS):
+            (self.passwords / name).write_text(f"secret of {name}\n")
+        super().__init__(plugins=("rabbitmq_auth_mechanism_ssl",))
+        settings = (PACKAGING / "rabbitmq" / "rabbitmq.conf").read_text()
+        for said, here in (
+            ("= 5671", f"= 127.0.0.1:{self.port}"),
+            ("/etc/rabbitmq/reachthru/ca.pem", self.locks.ca_file),
+            ("/etc/rabbitmq/reachthru/broker.pem", self.locks.broker),
+            ("/etc/rabbitmq/reachthru/broker.key", self.locks.broker),
+            ("# auth_mechanisms.2", "auth_mechanisms.2"),
+        ):
+            assert said in settings
+            settings = settings.replace(said, str(here))
+        (self.folder / "rabbitmq.conf").write_text(settings)
+        self.bus_url = f"rabbits://127.0.0.1:{self.port}/reachthru"
+
+    def start(self) -> None:
+        super().start()
+        self.import_own_definitions()
+
+    def import_own_definitions(self) -> None:
+        command = [PACKAGING / "rabbitmq" / "reachthru-definitions", "--passwords", self.passwords]
+        command += ["--agent", *RABBIT_USERS, "--controller", *RABBIT_CONTROLLERS]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        self.import_definitions(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def locked_rabbitmq(tmp_path_factory) -> Iterator[LockedRabbitMq]:
+    with LockedRabbitMq(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
 
 
 @contextlib.asynccontextmanager

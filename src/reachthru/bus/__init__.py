@@ -28,7 +28,10 @@ class BusUrlError(ValueError):
     def __init__(self, url: str, why: str | None = None) -> None:
         scheme, slashes, rest = url.partition("://")
         shown = f"{scheme}{slashes}{rest.rpartition('@')[2]}"  # without a password
-        allowed = "a bus is mqtt[s]://host[:port], rabbit[s]://host[:port][/vhost] or memory://name"
+        allowed = (
+            "a bus is mqtt://host[:port], rabbit://host[:port][/vhost], or either with an s before"
+            " its colon for TLS, or memory://name"
+        )
         super().__init__(f"{shown!r}: {why or allowed}")
 
 

@@ -80,7 +80,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "bus": bus_settings.options(
         "mqtt://127.0.0.1:1883",
-        "Where controllers are found: mqtt[s]://host[:port] or memory://name.",
+        "Where controllers are found: mqtt[s]://host[:port], rabbit[s]://host[:port]/vhost,"
+        " or memory://name.",
     ),
     "outbox": [
         cfg.StrOpt(

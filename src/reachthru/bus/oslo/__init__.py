@@ -11,8 +11,11 @@ These are routing keys at the exchange `amq.topic`; `.info` follows each (oslo.m
 listen). Who may publish with which key is RabbitMQ's to enforce: packaging/rabbitmq shows how. A
 message counts as of the host in the key that it was published with, which RabbitMQ hands on.
 
-All queues are quorum queues (`?rabbit_quorum_queue=false` in the URL: classic durable ones), and
-every message is confirmed by the broker, and dropped by it when it is too old to matter. RabbitMQ
+The work is in a quorum queue (or a classic one: `?rabbit_quorum_queue=false` in the URL). What has
+one listener is in a classic, durable queue: a confirmation waits for every queue that the message
+goes to, and one of an agent or a controller that is gone must hold up nobody.
+
+Every message is confirmed by the broker, and dropped by it when it is too old to matter. RabbitMQ
 keeps the queue of an agent or a controller that is gone, without messages, until a policy deletes
 it: packaging/rabbitmq has that policy.
 """
@@ -81,7 +84,13 @@ class OsloAgentBus(AgentBus):
         self._connection = Connection(
             Address.parse(url, door),
             alive_key=f"{self._key}.alive",
-            sources=[Source(f"reachthru.agent.{host}", (f"{self._key}.down", ALL_AGENTS_KEY))],
+            sources=[
+                Source(
+                    f"reachthru.agent.{host}",
+                    (f"{self._key}.down", ALL_AGENTS_KEY),
+                    replicated=False,
+                )
+            ],
             lanes=1,
             receive=self._receive,
             refused=self.refused,
@@ -121,7 +130,7 @@ class OsloAgentBus(AgentBus):
 
     def _receive(self, key: str, payloads: object) -> None:
         decode: Callable[[bytes], ControllerMessage] = decode_from_controller
-        # RabbitMQ before 4.0.4 lets whoever may publish at all send copies (CC) to keys that it may
+        # RabbitMQ 3 lets whoever may publish at all send copies (CC) to keys that it may
         # not publish with. The copy has the key of the original.
         if key not in (f"{self._key}.down", ALL_AGENTS_KEY):
             decode = partial(_refuse, "it was not published to this agent")
@@ -140,8 +149,12 @@ class OsloControllerBus(ControllerBus):
             Address.parse(url, door),
             alive_key=f"{CONTROLLERS_KEY}.alive",
             sources=[
-                Source(WORK_QUEUE, (f"{KEY_ROOT}.agent.#.up",)),
-                Source(f"reachthru.news.{name}", (f"{KEY_ROOT}.agent.#.news", CONTROLLERS_KEY)),
+                Source(WORK_QUEUE, (f"{KEY_ROOT}.agent.#.up",), replicated=True),
+                Source(
+                    f"reachthru.news.{name}",
+                    (f"{KEY_ROOT}.agent.#.news", CONTROLLERS_KEY),
+                    replicated=False,
+                ),
             ],
             lanes=CONTROLLER_LANES,
             receive=self._receive,

@@ -47,8 +47,11 @@ class Address:
         """The broker in use is away: the next one, after the last the first."""
         self._current = (self._current + 1) % len(self._parsed.hosts)
 
-    def transport(self) -> Any:
-        """oslo.messaging's, not connected yet. Files are read anew. Raises `DoorError`."""
+    def transport(self, replicated: bool = False) -> Any:
+        """oslo.messaging's, not connected yet. Files are read anew. Raises `DoorError`.
+
+        `replicated`: it makes quorum queues.
+        """
         host = self._parsed.hosts[self._current]
         port = host.port or (TLS_PORT if self._tls else PORT)
         url = oslo_messaging.TransportURL(
@@ -63,7 +66,7 @@ class Address:
             query=self._parsed.query,
         )
         return oslo_messaging.get_notification_transport(
-            configuration("amq.topic", **self._options()), url=url
+            configuration("amq.topic", **self._options(replicated)), url=url
         )
 
     def __str__(self) -> str:
@@ -72,10 +75,10 @@ class Address:
         name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname
         return f"{self._parsed.transport}://{name}:{port}/{self._parsed.virtual_host or ''}"
 
-    def _options(self) -> dict[str, object]:
+    def _options(self, replicated: bool) -> dict[str, object]:
         options: dict[str, object] = {
-            "rabbit_quorum_queue": True,
-            "amqp_durable_queues": True,  # what the exchange is, also without quorum queues
+            "rabbit_quorum_queue": replicated,
+            "amqp_durable_queues": True,  # as the exchange is
             "heartbeat_timeout_threshold": HEARTBEAT_S,
             # A listener that lost its connection alone is soon back.
             "rabbit_interval_max": 2,

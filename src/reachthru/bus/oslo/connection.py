@@ -21,7 +21,7 @@ from reachthru.bus.oslo.session import Outgoing, RefusedError, Session, SessionE
 CONFIRM_TIMEOUT_S = 3.0
 # Long enough for two tries at something that does not answer.
 OPEN_TIMEOUT_S = 20.0
-CLOSE_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 0.3
 # A broker that has confirmed nothing for so long is asked whether it is there.
 QUIET_S = 2.0
 BACKOFF_MIN_S = 0.2

@@ -8,8 +8,9 @@ import warnings
 
 from oslo_config import cfg
 
-# oslo.messaging imports eventlet, sooner or later, and never uses it here.
+# oslo.messaging imports eventlet, sooner or later, and says so; it does not use it here.
 warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
+logging.getLogger("oslo_service.backend").setLevel(logging.WARNING)
 
 import oslo_messaging  # noqa: E402
 from oslo_messaging import opts as oslo_messaging_opts  # noqa: E402

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 from amqp.exceptions import AccessRefused, AMQPError, ChannelError, MessageNacked, NotAllowed
 
-SILENT = "it does not answer: frozen, or out of memory or disk (see `rabbitmqctl status`)"
+SILENT = (
+    "it does not answer: frozen, out of memory or disk, or a queue is without a leader (see"
+    " `rabbitmqctl status`)"
+)
 _UNTRUSTED = "its certificate is not trusted"
 _LOGIN = "bad user name, password or certificate: see [bus] username, password_file and cert_file"
 _RIGHTS = "not authorised"

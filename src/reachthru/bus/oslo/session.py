@@ -64,10 +64,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A queue, and the keys that it is bound to. Whoever uses the same queue shares it."""
+    """A queue, and the keys that it is bound to. Whoever uses the same queue shares it.
+
+    `replicated`: RabbitMQ's quorum queue. One that has lost its leader holds up whoever publishes
+    to it, and so is only for what is worth it.
+    """
 
     queue: str
     keys: tuple[str, ...]
+    replicated: bool
 
 
 class Session:
@@ -75,12 +80,13 @@ class Session:
 
     `broken` is resolved with the reason.
 
+    `make_transport` gets whether it is for a source that is replicated.
     `open` and `close` block: they are for threads; the rest is for the event loop.
     """
 
     def __init__(
         self,
-        make_transport: Callable[[], Any],
+        make_transport: Callable[[bool], Any],
         sources: Sequence[Source],
         lanes: int,
         receive: Callable[[str, object], None],
@@ -90,7 +96,7 @@ class Session:
         self.confirmed_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._make_transport = make_transport
-        self._transport: Any = None
+        self._transport: Any = None  # the one that sends
         self._sources = sources
         self._receive = receive
         self._on_refused = on_refused
@@ -102,12 +108,13 @@ class Session:
     def open(self, alive_key: str) -> None:
         """Connects; raises `SessionError`. `alive_key` is one that nobody listens to."""
         try:
-            self._transport = self._make_transport()
+            self._transport = self._make_transport(False)
             publish(self._transport, alive_key, [], ttl_s=1)
             for source in self._sources:
                 if self._closing.is_set():
                     return
-                listener = _listener(self._transport, source, self._take)
+                transport = self._make_transport(source.replicated)
+                listener = _listener(transport, source, self._take)
                 listener.start(override_pool_size=1)  # one worker keeps the order
                 self._listeners.append(listener)
             for lane in self._lanes:
@@ -148,7 +155,7 @@ class Session:
 
     def carry(self, batch: Iterable[Outgoing]) -> None:
         """Sends it, and resolves who waits. Raises `SessionError`, with nobody resolved."""
-        for key, together in _bundles(batch):
+        for key, together in bundles(batch):
             payloads = [outgoing.payload for outgoing in together if outgoing.payload]
             error: RefusedError | None = None
             try:
@@ -280,19 +287,20 @@ def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None
 def routing_key(incoming: Any) -> str:
     """What its sender published it with, as the broker allowed it; without the priority.
 
-    Empty, if the broker itself published it anew: whoever owns a queue may have what it drops
-    (dead letters) published with any key at all, and nobody's rights are asked.
+    Not so, if the broker itself published it anew: whoever owns a queue may have what it drops
+    (dead letters) published with any key at all, and nobody's rights are asked. Such a message
+    gets a key that nobody listens to.
 
-    oslo.messaging shows it nowhere: this is kombu's message, inside its own.
+    oslo.messaging shows all this nowhere: this is kombu's message, inside its own.
     """
     message = incoming.message._raw_message
-    if "x-death" in message.headers:
-        return ""
     key: str = message.delivery_info["routing_key"]
+    if "x-death" in message.headers:
+        return f"dead letter as {key}"
     return key.removesuffix(f".{PRIORITY}")
 
 
-def _bundles(batch: Iterable[Outgoing]) -> Iterable[tuple[str, list[Outgoing]]]:
+def bundles(batch: Iterable[Outgoing]) -> Iterable[tuple[str, list[Outgoing]]]:
     """By key, in order, none of them too large."""
     open_bundles: dict[tuple[str, float], list[Outgoing]] = {}
     sizes: dict[tuple[str, float], int] = {}

@@ -213,7 +213,6 @@ class Controller:
         return NovaDirectory(self._settings.nova)
 
     def _stored(self, fault_events: FaultEvents, stored: Sequence[Stored]) -> None:
-        self._wake()
         fault_events.announce([item.id for item in stored])
         for item in stored:
             self._metrics.stored(item.change)

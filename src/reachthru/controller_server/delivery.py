@@ -32,6 +32,8 @@ from reachthru.controller_server.store.tables import DONE, FAILED, PENDING
 # A claim lasts for one attempt, and so long before it: what a dead controller held is told by
 # another one when that is over.
 CLAIM_MARGIN_S = 3.0
+# Outcomes gather for so long: other sinks' are about to come, for the same transaction.
+GATHER_S = 0.005
 POLL_S = 1.0  # for what other controllers left, or gave back
 AHEAD_MAX = 256  # changes claimed at once
 DATABASE_RETRY_S = 1.0
@@ -56,7 +58,7 @@ class DeliveryWorker:
         self._sink = sink
         self._ledger = ledger
         self._on_outcome = on_outcome
-        self._claimer = ledger.claimer(sink.name, sink.timeout_s + CLAIM_MARGIN_S)
+        self.claimer = ledger.claimer(sink.name, sink.timeout_s + CLAIM_MARGIN_S)
         self._health = SinkHealth()
         self._ready: deque[_Claimed] = deque()
         self._sending: set[asyncio.Task[None]] = set()
@@ -67,15 +69,34 @@ class DeliveryWorker:
         self._resting: list[float] = []  # a heap of such times: what failed here
         self._left_alone_until = 0.0
         self._wake = asyncio.Event()
+        self._runs = False
+        ledger.deliver_to(self)
 
     def wake(self) -> None:
         """There is something new in the database."""
         self._look_at = 0.0
         self._wake.set()
 
+    def room(self) -> int:
+        held = len(self._ready) + len(self._sending)
+        if not self._runs or time.monotonic() < self._left_alone_until:
+            return 0
+        if self._health.fails:
+            return 0 if held else 1
+        return self._ahead - held if len(self._ready) <= self._ahead // 2 else 0
+
+    def take(self, claimed: list[Pending], *, began: float, more: bool) -> None:
+        self._hold(claimed, began)
+        self._start()
+        if more:
+            self.wake()
+
     async def run(self) -> None:
+        self._runs = True
         try:
             while True:
+                if self._outcomes:
+                    await asyncio.sleep(GATHER_S)
                 self._wake.clear()
                 if not await self._turn():
                     await asyncio.sleep(DATABASE_RETRY_S)
@@ -86,6 +107,7 @@ class DeliveryWorker:
                     async with asyncio.timeout(self._rest_s()):
                         await self._wake.wait()
         finally:
+            self._runs = False
             await asyncio.shield(self._stop())
 
     async def _turn(self) -> bool:
@@ -135,24 +157,18 @@ class DeliveryWorker:
         self._look_at = min([now + POLL_S, *self._resting[:1]])
 
     async def _settle(self, outcomes: list[Outcome]) -> list[Pending]:
-        return await self._ledger.settle(self._claimer, outcomes) if outcomes else []
+        return await self._ledger.settle(self.claimer, outcomes) if outcomes else []
 
     async def _claim(self, limit: int) -> list[Pending]:
-        return await self._ledger.claim(self._claimer, limit) if limit else []
+        return await self._ledger.claim(self.claimer, limit) if limit else []
 
     async def _give_back(self, change_ids: list[int]) -> None:
         if change_ids:
-            await self._ledger.give_back(self._claimer, change_ids)
+            await self._ledger.give_back(self.claimer, change_ids)
 
     def _wanted(self) -> int:
         """How many changes to claim now."""
-        held = len(self._ready) + len(self._sending)
-        now = time.monotonic()
-        if now < self._look_at or now < self._left_alone_until:
-            return 0
-        if self._health.fails:
-            return 0 if held else 1
-        return self._ahead - held if len(self._ready) <= self._ahead // 2 else 0
+        return self.room() if time.monotonic() >= self._look_at else 0
 
     def _rest_s(self) -> float:
         """Until there may be something to do; whatever ends before that wakes us."""
@@ -267,6 +283,6 @@ class DeliveryWorker:
         try:
             async with asyncio.timeout(GIVE_BACK_S):
                 await self._settle(self._outcomes)
-                await self._ledger.give_back(self._claimer)
+                await self._ledger.give_back(self.claimer)
         except (DatabaseError, TimeoutError) as error:
             _log.warning("sink %s: its claims run out by themselves: %s", self._sink.name, error)

@@ -15,7 +15,6 @@ import uvicorn
 from reachthru import systemd
 from reachthru.bus import ControllerBus, controller_bus
 from reachthru.certificates import CertificateError
-from reachthru.controller_server.cluster.feed import Heard
 from reachthru.controller_server.cluster.node import Node, wait_for_groups
 from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.embedded_broker import LOOPBACK, EmbeddedBroker
@@ -174,7 +173,6 @@ class Controller:
             lost_after_s=self._settings.lost_after_s,
             show_hosts=self._settings.show_hosts,
         )
-        node.feed.listeners.append(self._heard)
         try:
             await node.open()
         except DatabaseError as error:
@@ -216,10 +214,6 @@ class Controller:
             on_forgotten=self._metrics.forgotten,
             on_repeats=self._wake,
         )
-
-    def _heard(self, heard: Heard) -> None:
-        if heard.ours:  # whoever stored it is the first to tell of it
-            self._wake()
 
     def _wake(self) -> None:
         """There is something new to deliver."""

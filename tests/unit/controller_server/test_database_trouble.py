@@ -81,6 +81,31 @@ async def test_a_server_that_is_killed_and_comes_back_has_everything(
     assert said(caplog, "it takes everything again") == 1
 
 
+async def test_a_standby_that_takes_over_is_found(own_server, arrived):
+    """The URL names both; the one that takes writes is asked."""
+    with PostgresqlServer() as other:
+        for server in (own_server, other):
+            server.execute("CREATE DATABASE failover TEMPLATE template0")
+            database = Database(server.url("failover"))
+            await database.upgrade()
+            await database.close()
+        hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (own_server, other))
+        database = Database(
+            f"postgresql+psycopg://postgres@/failover?{hosts}&target_session_attrs=read-write"
+        )
+        await database.open()
+        ledger = Ledger(database, ["log"], "controller-1")
+        await ledger.add([arrived(1)])
+        # The first one is demoted: it lives, and takes no writes any more.
+        own_server.execute("ALTER DATABASE failover SET default_transaction_read_only = on")
+        own_server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'failover'"
+        )
+        await add_until_taken(ledger, arrived(2))
+        assert await ids(ledger) == ["fault-2"]  # these two are no replicas of each other
+        await database.close()
+
+
 async def test_tries_to_reconnect_are_spaced(own_server, ledger, monkeypatch):
     asked = []
     own_server.stop()

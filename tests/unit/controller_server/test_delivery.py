@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from reachthru.controller_server import sink_health
+from reachthru.controller_server import delivery, sink_health
 from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.sinks.base import RefusedError, Sink
 from reachthru.controller_server.store.ledger import Ledger
@@ -116,11 +116,21 @@ async def test_what_was_pending_at_the_start_is_told(ledger, arrived):
 
 async def test_what_is_stored_later_is_told_at_once(ledger, arrived):
     sink = Consumer()
-    async with telling(ledger, sink) as worker:
+    async with telling(ledger, sink):
         for seq in range(20):
             await ledger.add([arrived(seq)])
-            worker.wake()
             await until(lambda seq=seq: len(sink.took) == seq + 1)
+
+
+async def test_something_older_that_is_due_keeps_nothing_new_waiting(ledger, arrived, monkeypatch):
+    monkeypatch.setattr(delivery, "POLL_S", 60.0)
+    other = Ledger(ledger._database, ["log"], "controller-2")  # it has no worker
+    sink = Consumer()
+    async with telling(ledger, sink):
+        await asyncio.sleep(0.1)
+        await other.add([arrived(1, instance_uuid="i1")])
+        await ledger.add([arrived(2, instance_uuid="i2")])
+        await until(lambda: len(sink.took) == 2)
 
 
 async def test_order_is_kept_for_each_instance_by_a_sink_that_fails_at_random(ledger, arrived):

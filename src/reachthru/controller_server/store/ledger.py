@@ -1,7 +1,10 @@
 """The faults and what each sink still has to be told: the asynchronous door to their tables."""
 
+import asyncio
+import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from sqlalchemy import Connection, bindparam, update
 
@@ -26,6 +29,18 @@ from reachthru.controller_server.store.tail import list_ids
 from reachthru.protocol.faults import FaultStatus
 
 
+class Taker(Protocol):
+    """Who tells a sink what is due; a delivery's worker."""
+
+    claimer: Claimer
+
+    def room(self) -> int:
+        """How many changes it would take now."""
+
+    def take(self, claimed: list[Pending], *, began: float, more: bool) -> None:
+        """These are its own since `began`, monotonic; there may be `more` that is due."""
+
+
 class Ledger:
     """`owner` is this controller's name, of no other that is alive. Every method raises
     `DatabaseError`.
@@ -38,6 +53,11 @@ class Ledger:
         # When a change was committed is known only afterwards: it is written with what comes next.
         self._stored_ms: dict[int, float] = {}
         self._writes_stored_ms = False
+        self._takers: list[Taker] = []
+
+    def deliver_to(self, taker: Taker) -> None:
+        """From now on, what is added is claimed for `taker` in the same transaction."""
+        self._takers.append(taker)
 
     async def add(self, arrived: Sequence[Arrived]) -> list[Stored]:
         """Returns, once they are committed, those that were new."""
@@ -47,13 +67,31 @@ class Ledger:
             correlate(connection, stored)
             return stored
 
-        stored = await self._database.write(operation)
+        began = time.monotonic()
+        # All at once: group commit makes one transaction of them, and the claims are last in it.
+        adding = asyncio.ensure_future(self._database.write(operation))
+        asked = [(taker, min(taker.room(), len(arrived))) for taker in self._takers]
+        claiming = [
+            (taker, limit, asyncio.ensure_future(self.claim(taker.claimer, limit)))
+            for taker, limit in asked
+        ]
+        await asyncio.wait([adding, *(claimed for _taker, _limit, claimed in claiming)])
+        stored = adding.result() if adding.exception() is None else []
+        self._note_stored(stored)
+        ids = {item.id for item in stored}
+        for taker, limit, claimed in claiming:
+            found = claimed.result() if claimed.exception() is None else []
+            # Something older may have been due as well, and have gone first.
+            enough = limit == len(arrived) and ids.issuperset(item.change_id for item in found)
+            taker.take(found, began=began, more=claimed.exception() is not None or not enough)
+        return adding.result()
+
+    def _note_stored(self, stored: Sequence[Stored]) -> None:
         now = datetime.now(UTC)
         for item in stored:
             stored_ms = ms_since(changed_at(item.change), now)
             if stored_ms is not None:
                 self._stored_ms[item.id] = stored_ms
-        return stored
 
     async def faults(self, wanted: FaultFilter) -> list[Fault]:
         stored_ms = dict(self._stored_ms)
@@ -67,7 +105,10 @@ class Ledger:
                 return []
             return lose_hosts(connection, losses, self._sinks)
 
-        return await self._database.write(operation)
+        stored = await self._database.write(operation)
+        for taker in self._takers if stored else ():
+            taker.take([], began=time.monotonic(), more=True)
+        return stored
 
     async def as_of(self, keys: Sequence[tuple[str, FaultStatus]]) -> list[Fault]:
         """Each fault as of one of its changes (fault id, status), in the order of arrival."""
@@ -80,6 +121,8 @@ class Ledger:
 
     async def claim(self, claimer: Claimer, limit: int) -> list[Pending]:
         """Up to `limit` changes that are due, each of another lane, in the order of arrival."""
+        if limit < 1:
+            return []
         stored_ms = dict(self._stored_ms)
 
         def operation(connection: Connection) -> list[Pending]:

@@ -18,7 +18,7 @@ from reachthru.service import SettingsError
 from reachthru.usage import ArgumentParser
 
 # Libraries that report each request or each step at INFO.
-_CHATTY = ("alembic", "httpx", "httpcore", "uvicorn", "mqtt", "asyncio", "transitions")
+_CHATTY = ("alembic", "aiohttp", "uvicorn", "mqtt", "asyncio", "transitions")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

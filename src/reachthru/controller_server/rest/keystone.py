@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 
-import httpx
+import aiohttp
 import msgspec
 from msgspec import Struct
 
@@ -82,19 +82,22 @@ class Keystone:
         self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
         self._away_until = float("-inf")
         self._away = False
-        self._client = httpx.AsyncClient(
-            verify=client_tls(settings.ca_file, None, None),
-            timeout=TIMEOUT_S,
-            limits=httpx.Limits(max_connections=CONNECTIONS_LIMIT),
-        )
+        self._tls = client_tls(settings.ca_file, None, None)
 
     async def __aenter__(self) -> "Keystone":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls, limit=CONNECTIONS_LIMIT),
+            timeout=aiohttp.ClientTimeout(TIMEOUT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._client.aclose()
+        await self._session.close()
 
     async def caller(self, token: str) -> Caller | None:
+        if not (token.isascii() and token.isprintable()):
+            return None  # no token of Keystone's, and none that a header could carry on
         key = hashlib.sha256(token.encode()).digest()
         known = self._known.get(key)
         now = self._clock()
@@ -123,9 +126,16 @@ class Keystone:
             raise CheckUnavailableError("Keystone does not answer; try again later")
         headers = {"X-Auth-Token": token, "X-Subject-Token": token}
         try:
-            answer = await self._client.get(self._url, headers=headers)
-            caller = self._read(answer)
-        except (httpx.HTTPError, msgspec.MsgspecError, _UnusableError) as error:
+            async with self._session.get(
+                self._url, headers=headers, allow_redirects=False
+            ) as answer:
+                caller = self._read(answer.status, await answer.read())
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            msgspec.MsgspecError,
+            _UnusableError,
+        ) as error:
             self._away_until = self._clock() + AWAY_PAUSE_S
             if not self._away:
                 self._away = True
@@ -141,16 +151,16 @@ class Keystone:
             self._known.popitem(last=False)
         return caller
 
-    def _read(self, answer: httpx.Response) -> Caller | None:
-        if answer.status_code in (401, 404):
+    def _read(self, status: int, body: bytes) -> Caller | None:
+        if status in (401, 404):
             return None
-        if answer.status_code == 403:
+        if status == 403:
             # Whoever changed `identity:validate_token` in Keystone's policy must hear why.
             _log.error("Keystone lets nobody ask about a token of his own (token_subject)")
             return None
-        if answer.status_code != 200:
-            raise _UnusableError(f"it answered {answer.status_code}")
-        return self._judge(msgspec.json.decode(answer.content, type=_Answer).token)
+        if status != 200:
+            raise _UnusableError(f"it answered {status}")
+        return self._judge(msgspec.json.decode(body, type=_Answer).token)
 
     def _judge(self, token: _Token) -> Caller:
         """Every tenant may have the role reader in a project of his own: there it says nothing of

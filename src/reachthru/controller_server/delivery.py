@@ -198,6 +198,7 @@ class DeliveryWorker:
 
     async def _send(self, pending: Pending) -> None:
         fault = pending.fault
+        fault.stages_ms |= self._ledger.stage(pending.change_id)
         try:
             async with asyncio.timeout(self._sink.timeout_s):
                 await self._sink.deliver(fault)

@@ -25,6 +25,7 @@ class Consumer(Sink):
 
     def __init__(self):
         self.took = []
+        self.stages_ms = []
         self.asked = 0
         self.at_once = 0
         self.most_at_once = 0
@@ -42,6 +43,7 @@ class Consumer(Sink):
         finally:
             self.at_once -= 1
         self.took.append((fault.instance_uuid, fault.id, fault.status))
+        self.stages_ms.append(fault.stages_ms)
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +122,7 @@ async def test_what_is_stored_later_is_told_at_once(ledger, arrived):
         for seq in range(20):
             await ledger.add([arrived(seq)])
             await until(lambda seq=seq: len(sink.took) == seq + 1)
+    assert all("stored" in stages_ms for stages_ms in sink.stages_ms)
 
 
 async def test_something_older_that_is_due_keeps_nothing_new_waiting(ledger, arrived, monkeypatch):

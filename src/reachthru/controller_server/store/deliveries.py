@@ -143,6 +143,8 @@ def settle(connection: Connection, claimer: Claimer, outcomes: Sequence[Outcome]
         .where(deliveries.c.sink == claimer.sink, deliveries.c.change_id.in_(ended))
     )
     wanted = sorted(id for id in following if id is not None)
+    if not wanted:
+        return []
     free = connection.scalars(
         select(deliveries.c.change_id)
         .where(

@@ -67,24 +67,32 @@ class Ledger:
             correlate(connection, stored)
             return stored
 
+        async def store() -> list[Stored]:
+            stored = await self._database.write(operation)
+            self._note_stored(stored)
+            return stored
+
         began = time.monotonic()
         # All at once: group commit makes one transaction of them, and the claims are last in it.
-        adding = asyncio.ensure_future(self._database.write(operation))
+        adding = asyncio.ensure_future(store())
         asked = [(taker, min(taker.room(), len(arrived))) for taker in self._takers]
         claiming = [
             (taker, limit, asyncio.ensure_future(self.claim(taker.claimer, limit)))
             for taker, limit in asked
         ]
         await asyncio.wait([adding, *(claimed for _taker, _limit, claimed in claiming)])
-        stored = adding.result() if adding.exception() is None else []
-        self._note_stored(stored)
-        ids = {item.id for item in stored}
+        ids = {item.id for item in adding.result()} if adding.exception() is None else set()
         for taker, limit, claimed in claiming:
             found = claimed.result() if claimed.exception() is None else []
             # Something older may have been due as well, and have gone first.
             enough = limit == len(arrived) and ids.issuperset(item.change_id for item in found)
             taker.take(found, began=began, more=claimed.exception() is not None or not enough)
         return adding.result()
+
+    def stage(self, change_id: int) -> dict[str, float]:
+        """When the change was committed, for its `stages_ms`, where that is not written yet."""
+        stored_ms = self._stored_ms.get(change_id)
+        return {} if stored_ms is None else {"stored": stored_ms}
 
     def _note_stored(self, stored: Sequence[Stored]) -> None:
         now = datetime.now(UTC)

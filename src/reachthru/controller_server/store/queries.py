@@ -68,33 +68,33 @@ def list_changes(
     connection: Connection, change_ids: Sequence[int], stored_ms: Mapping[int, float]
 ) -> list[Fault]:
     """Each fault as of one of these changes, in the order of arrival."""
+    return _faults(connection, _change_rows(connection, change_ids), stored_ms)
+
+
+def _change_rows(connection: Connection, change_ids: Sequence[int]) -> list[Row[Any]]:
     query = _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
     rows: list[Row[Any]] = []
-    for ids in _chunks(change_ids):
+    for ids in _chunks(sorted(change_ids)):
         rows += connection.execute(
             query.where(fault_changes.c.id.in_(ids)).order_by(fault_changes.c.id)
         )
-    return _faults(connection, rows, stored_ms)
+    return rows
 
 
 def list_pending(
     connection: Connection, sink: str, change_ids: Sequence[int], stored_ms: Mapping[int, float]
 ) -> list[Pending]:
     """These changes, in the order of arrival."""
-    tries = {
-        row.change_id: row
-        for ids in _chunks(change_ids)
-        for row in connection.execute(
-            select(deliveries.c.change_id, deliveries.c.attempts, deliveries.c.done_ms).where(
-                deliveries.c.sink == sink, deliveries.c.change_id.in_(ids)
-            )
-        )
-    }
-    ordered = sorted(change_ids)
-    return [
-        Pending(id, tries[id].attempts, tries[id].done_ms is not None, fault)
-        for id, fault in zip(ordered, list_changes(connection, ordered, stored_ms), strict=True)
-    ]
+    if not change_ids:
+        return []
+    rows = _change_rows(connection, change_ids)
+    told = _deliveries(connection, change_ids)
+    pending = []
+    for row in rows:
+        (mine,) = (delivery for delivery in told[row.change_id] if delivery.sink == sink)
+        fault = _fault(row, told[row.change_id], stored_ms)
+        pending.append(Pending(row.change_id, mine.attempts, mine.done_ms is not None, fault))
+    return pending
 
 
 def _faults(

@@ -16,6 +16,7 @@ from servers.postgresql import PostgresqlServer
 from servers.rabbitmq import RabbitMqServer
 
 HERE = Path(__file__).parent
+STARTS = "--- starts\n"
 
 
 def free_port() -> int:
@@ -45,7 +46,7 @@ class ProcessPart(Part):
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            log.write(f"--- {self.name} starts\n".encode())
+            log.write(STARTS.encode())
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
     def kill(self) -> None:
@@ -137,8 +138,8 @@ class ChaosCloud:
         while True:
             for part in (*self.controllers, *self.agents):
                 if part.died:
-                    words = part.log.read_text(errors="replace").splitlines()[-1]
-                    self.deaths.append(f"{part.name}: {words}")
+                    life = part.log.read_text(errors="replace").rpartition(STARTS)[2]
+                    self.deaths.append(f"{part.name}: {life}")
                     part.start()
             await asyncio.sleep(0.5)
 

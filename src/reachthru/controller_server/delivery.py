@@ -38,6 +38,7 @@ POLL_S = 1.0  # for what other controllers left, or gave back
 AHEAD_MAX = 256  # changes claimed at once
 DATABASE_RETRY_S = 1.0
 GIVE_BACK_S = 1.0
+FINISH_S = 0.4  # what is on its way at a stop mostly ends within it, and is not told twice
 
 _chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
@@ -277,7 +278,10 @@ class DeliveryWorker:
         self._on_outcome(outcome)
 
     async def _stop(self) -> None:
-        """What was on its way is given up, and every claim is given back."""
+        """What is still on its way after a moment is given up; every claim is given back."""
+        self._ready.clear()
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=FINISH_S)
         for sending in self._sending:
             sending.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)

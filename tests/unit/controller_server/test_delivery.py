@@ -263,3 +263,13 @@ async def test_a_restart_goes_on_where_the_last_one_stopped(ledger, arrived):
     async with telling(ledger, again):
         await until(lambda: len(again.took) == 5)
     assert {id for _i, id, _s in again.took} == {f"fault-{number}" for number in range(5, 10)}
+
+
+async def test_a_stop_lets_what_is_on_its_way_end(ledger, arrived):
+    await ledger.add([arrived(1, fault_id="a")])
+    sink = Consumer()
+    sink.behave = lambda _fault: asyncio.sleep(0.1)
+    async with telling(ledger, sink):
+        await until(lambda: sink.at_once == 1)
+    assert sink.took == [("uuid-1", "a", "raised")]
+    assert await states(ledger) == {("a", "raised"): ("done", 1)}

@@ -219,12 +219,14 @@ async def test_whoever_takes_over_finds_the_host_lost_once(cloud, pair):
 
 
 async def test_a_goodbye_is_offline_and_not_lost_for_later_controllers_too(cloud, pair, wait_until):
-    leader, _follower = pair
+    leader, follower = pair
     await cloud.agents["compute-1"].stop()
     await wait_until(lambda: leader.states()["compute-1"] == "offline")
     await asyncio.sleep(0.2)  # it is written down
     third = await cloud.start_controller("c")
     await cloud.kill(leader)
+    await cloud.kill(follower)
+    await wait_until(lambda: third.leads)
     await asyncio.sleep(3 * LOST_AFTER_S)
     assert await faults(third) == []
     assert third.states()["compute-1"] == "offline"

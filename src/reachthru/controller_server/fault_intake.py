@@ -116,7 +116,7 @@ class FaultIntake:
                 return await self._ledger.add(batch)
             except DatabaseError as error:
                 if not error.of_data:
-                    _log.error("%d fault changes wait for the database: %s", len(batch), error)
+                    _log.debug("%d fault changes wait for the database: %s", len(batch), error)
                     await asyncio.sleep(DATABASE_RETRY_S)
                 elif len(batch) == 1:
                     change = batch[0].change

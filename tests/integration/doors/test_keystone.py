@@ -138,10 +138,10 @@ class Clock:
 
 @pytest.fixture
 async def checks(keystone):
-    """checks(clock) -> our end of Keystone, in this process."""
+    """await checks(clock): our end of Keystone, in this process."""
     opened = []
 
-    def make(clock):
+    async def make(clock):
         settings = KeystoneSettings(
             url=keystone.url.removesuffix("/v3"),
             ca_file=str(keystone.ca),
@@ -150,7 +150,7 @@ async def checks(keystone):
             reader_projects=frozenset(),
         )
         opened.append(keystone_module.Keystone(settings, clock))
-        return opened[-1]
+        return await opened[-1].__aenter__()
 
     yield make
     for check in opened:
@@ -159,7 +159,7 @@ async def checks(keystone):
 
 async def test_a_revoked_token_lets_in_for_a_minute_at_most(checks, keystone):
     clock = Clock()
-    check = checks(clock)
+    check = await checks(clock)
     token = await asyncio.to_thread(keystone.token, "watcher", system_scope="all")
     assert (await check.caller(token)).role is Role.READER
     await asyncio.to_thread(keystone.revoke, token)
@@ -169,7 +169,7 @@ async def test_a_revoked_token_lets_in_for_a_minute_at_most(checks, keystone):
 
 async def test_what_keystone_said_is_not_believed_for_ever(checks, keystone):
     clock = Clock()
-    check = checks(clock)
+    check = await checks(clock)
     token = await asyncio.to_thread(keystone.token, "watcher", system_scope="all")
     await check.caller(token)
     await asyncio.to_thread(keystone.order, listening=False)
@@ -187,15 +187,17 @@ async def test_many_tokens_take_bounded_memory_and_one_token_one_question(
     checks, keystone, monkeypatch
 ):
     monkeypatch.setattr(keystone_module, "CACHE_LIMIT", 3)
-    check = checks(Clock())
+    check = await checks(Clock())
     asked = []
-    get = check._client.get
+    get = check._session.get
 
-    async def counted(*words, **more):
+    def counted(*words, **more):
         asked.append(words)
-        return await get(*words, **more)
+        return get(*words, **more)
 
-    monkeypatch.setattr(check._client, "get", counted)
+    monkeypatch.setattr(
+        type(check._session), "get", lambda _self, *words, **more: counted(*words, **more)
+    )
     token = await asyncio.to_thread(keystone.token, "watcher", system_scope="all")
     callers = await asyncio.gather(*(check.caller(token) for _ in range(20)))
     assert {caller.role for caller in callers} == {Role.READER}

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 
-import httpx
+import aiohttp
 import pytest
 
 from reachthru.certificates import client_tls, load_certificate, trust
@@ -60,13 +60,13 @@ async def tell(url, ca=None, certificate=None, key=None):
 async def test_both_ends_are_verified(receiver, pki, make_pki):
     certificate, key = pki.client("controller")
     await tell(receiver, pki.ca, certificate, key)
-    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+    with pytest.raises(aiohttp.ClientConnectorError, match="certificate verify failed"):
         await tell(receiver, None, certificate, key)
-    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+    with pytest.raises(aiohttp.ClientConnectorError, match="certificate verify failed"):
         await tell(receiver, make_pki().ca, certificate, key)
-    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+    with pytest.raises(aiohttp.ClientConnectorError, match="certificate verify failed"):
         await tell(receiver.replace("localhost", "127.0.0.1"), pki.ca, certificate, key)
-    with pytest.raises(httpx.HTTPError):
+    with pytest.raises(aiohttp.ClientError):
         await tell(receiver, pki.ca)
 
 

@@ -145,7 +145,12 @@ class Database:
         return shown_url(self._url)
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        loop = asyncio.get_running_loop()
+        try:
+            running = loop.run_in_executor(self._thread, work, *arguments)
+        except RuntimeError as error:  # of a part that still runs when the others have stopped
+            raise DatabaseError(f"{self}: closed") from error
+        return await running
 
     async def _commit_waiting(self) -> None:
         while self._waiting:

@@ -12,6 +12,8 @@ def upgrade() -> None:
         "hosts",
         sa.Column("said_goodbye", sa.Boolean, nullable=False, server_default=sa.false()),
     )
+    # Whoever is away was not watched for it: nobody is to be called lost for that now.
+    op.execute("UPDATE hosts SET said_goodbye = true WHERE state = 'offline'")
     op.add_column("faults", sa.Column("correlated_to", sa.String(255)))
     op.add_column("faults", sa.Column("instances", sa.JSON))
 

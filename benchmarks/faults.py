@@ -1,10 +1,12 @@
-"""A burst of 10,000 faults from 100 agents: durable at both ends, and told to every sink.
+"""A burst of 10,000 faults from 100 agents: durable at both ends, and told to three sinks, one of
+which fails half of the time.
 
 The agents' outboxes, the broker, the controller and its database are the real ones. The reference
 is the broker's library alone, carrying as many messages of the same size over the same broker.
 """
 
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,8 @@ AGENTS = 100
 FAULTS_EACH = 100
 FAULTS = AGENTS * FAULTS_EACH
 MESSAGE_BYTES = 430  # of a fault change on the bus
+BUSY_SHARE = 0.5  # of the webhook's answers
+SEED = 20
 LIMIT_S = 300.0
 
 
@@ -74,8 +78,16 @@ def _burst(
             (folder / "password").chmod(0o600)
             secret = [user, str(folder / "password")]
         told, webhook_url = stack.enter_context(_webhook())
+        consumers = stack.enter_context(_mosquitto(folder))
+        lock = f"username = {secret[0]}\npassword_file = {secret[1]}\n" if secret else ""
+        text = (
+            f"[bus]\nurl = {url}\n{lock}"
+            f"[database]\nconnection = {database or f'sqlite:///{folder}/controller.sqlite'}\n"
+            f"[sinks]\nenabled = log, webhook, mqtt\n[sink_webhook]\nurl = {webhook_url}\n"
+            f"[sink_mqtt]\nurl = {consumers.url}\n"
+        )
         controller, api = stack.enter_context(
-            _controller(folder, url, secret, database, webhook_url)
+            _controller(folder, text, upgrade=database is not None)
         )
         agents = stack.enter_context(_agents(folder, url, secret))
         cpu_before_s = cpu_s(controller.pid)
@@ -97,20 +109,15 @@ def _burst(
 
 @contextmanager
 def _controller(
-    folder: Path, url: str, secret: list[str], database: str | None, webhook_url: str
+    folder: Path, text: str, *, upgrade: bool
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`text` is what its settings say besides where it listens."""
     port = free_port()
-    lock = f"username = {secret[0]}\npassword_file = {secret[1]}\n" if secret else ""
     settings = folder / "controller.conf"
-    settings.write_text(
-        f"[bus]\nurl = {url}\n{lock}"
-        f"[database]\nconnection = {database or f'sqlite:///{folder}/controller.sqlite'}\n"
-        f"[api]\nlisten = 127.0.0.1:{port}\n[sinks]\nenabled = log, webhook\n"
-        f"[sink_webhook]\nurl = {webhook_url}\n"
-    )
+    settings.write_text(f"{text}[api]\nlisten = 127.0.0.1:{port}\n")
     api = f"http://127.0.0.1:{port}"
     command = (sys.executable, "-m", "reachthru.controller_server.cli")
-    if database is not None:
+    if upgrade:
         subprocess.run([*command, "db", "upgrade", "--config-file", str(settings)], check=True)
     with (folder / "controller.log").open("wb") as log:
         process = subprocess.Popen(
@@ -150,16 +157,22 @@ def _agents(folder: Path, url: str, secret: list[str]) -> Iterator[subprocess.Po
 
 @contextmanager
 def _webhook() -> Iterator[tuple[set[str], str]]:
-    """What it was told of, by id and status; its cost is not the controller's."""
+    """What it was told of, by id and status; every second time it is busy.
+
+    Its cost is not the controller's.
+    """
     told: set[str] = set()
+    dice = random.Random(SEED)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             fault: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            told.add(f"{fault['id']} {fault['status']}")
-            self.send_response(200)
+            busy = dice.random() < BUSY_SHARE
+            if not busy:
+                told.add(f"{fault['id']} {fault['status']}")
+            self.send_response(503 if busy else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -18,18 +18,14 @@ is where older controllers look.
 With MQTT 3.1.1 there is one controller, nothing is kept, and the last will comes at once.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from functools import partial
-from types import TracebackType
-from typing import Self
 
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
+from reachthru.bus.base import is_work
 from reachthru.bus.doors import BusDoor
 from reachthru.bus.inbox import Inbox, decode_news_for, decode_news_from, decode_work_from
 from reachthru.bus.mqtt.connection import Connection
 from reachthru.bus.mqtt.terms import Terms
+from reachthru.bus.remote import RemoteAgentBus, RemoteControllerBus
 from reachthru.protocol.agent_bus import (
     NEWS_VERSION,
     AgentMessage,
@@ -45,10 +41,9 @@ ALL_AGENTS_TOPIC = f"{TOPIC_ROOT}/agents/down"
 CONTROLLERS_TOPIC = f"{TOPIC_ROOT}/controllers"
 AGENT_SESSION_S = 60
 SHARE = "reachthru"
-GOODBYE_TIMEOUT_S = 0.5
 
 
-class MqttAgentBus(AgentBus):
+class MqttAgentBus(RemoteAgentBus):
     """`url` is mqtt[s]://host[:port]; raises `BusUrlError`, `DoorError` and `ValueError`."""
 
     def __init__(self, url: str, host: str, door: BusDoor) -> None:
@@ -67,28 +62,8 @@ class MqttAgentBus(AgentBus):
             session_expiry_s=AGENT_SESSION_S,
             will=(self._news_topic, encode(AgentOffline(host=host, clean=False))),
         )
-        self._connection = Connection(url, door, terms, self._receive, self.refused)
+        self._connection: Connection = Connection(url, door, terms, self._receive, self.refused)
         self._heard: set[bool] = set()  # on this connection: of controllers, whether they are old
-
-    @property
-    def connected(self) -> bool:
-        return self._connection.connected
-
-    async def __aenter__(self) -> Self:
-        self._connection.open(self._connection_changed)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(BusUnavailableError, TimeoutError):
-            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-                await self.send(AgentOffline(host=self._host, clean=True))
-        await self._connection.close()
-        self._inbox.close()
 
     async def send(self, message: AgentMessage) -> None:
         if is_work(message):
@@ -102,12 +77,9 @@ class MqttAgentBus(AgentBus):
         topic = self._up_topic if is_work(message) else self._news_topic
         return self._connection.offer(topic, message)
 
-    def messages(self) -> AsyncIterator[ControllerMessage]:
-        return self._inbox.items()
-
     def _connection_changed(self, connected: bool) -> None:
         self._heard.clear()
-        self.on_connection(connected)
+        super()._connection_changed(connected)
 
     def _receive(self, topic: str, payload: bytes) -> None:
         self._inbox.receive(topic, payload, self._decode)
@@ -118,7 +90,7 @@ class MqttAgentBus(AgentBus):
         return message
 
 
-class MqttControllerBus(ControllerBus):
+class MqttControllerBus(RemoteControllerBus):
     """`name` tells this controller from others at the broker."""
 
     def __init__(self, url: str, name: str, door: BusDoor) -> None:
@@ -133,24 +105,7 @@ class MqttControllerBus(ControllerBus):
             session_expiry_s=0,
             will=None,
         )
-        self._connection = Connection(url, door, terms, self._receive, self.refused)
-
-    @property
-    def connected(self) -> bool:
-        return self._connection.connected
-
-    async def __aenter__(self) -> Self:
-        self._connection.open(self.on_connection)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._connection.close()
-        self._inbox.close()
+        self._connection: Connection = Connection(url, door, terms, self._receive, self.refused)
 
     async def send(self, host: str, message: ControllerMessage) -> None:
         await self._connection.publish(f"{TOPIC_ROOT}/agent/{host}/down", message)
@@ -163,9 +118,6 @@ class MqttControllerBus(ControllerBus):
 
     def tell_controllers(self, message: ControllerNews) -> bool:
         return self._connection.offer(CONTROLLERS_TOPIC, message)
-
-    def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
-        return self._inbox.items()
 
     def _receive(self, topic: str, payload: bytes) -> None:
         if topic == CONTROLLERS_TOPIC:

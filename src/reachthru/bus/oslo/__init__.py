@@ -20,22 +20,19 @@ keeps the queue of an agent or a controller that is gone, without messages, unti
 it: packaging/rabbitmq has that policy.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 
-from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus, is_work
+from reachthru.bus.base import is_work
 from reachthru.bus.doors import BusDoor
 from reachthru.bus.inbox import Inbox, decode_news_for, decode_news_from, decode_work_from
 from reachthru.bus.oslo.address import Address
 from reachthru.bus.oslo.connection import Connection
 from reachthru.bus.oslo.session import Outgoing, Source
+from reachthru.bus.remote import RemoteAgentBus, RemoteControllerBus
 from reachthru.protocol.agent_bus import (
     AgentMessage,
-    AgentOffline,
     BusMessage,
     ControllerMessage,
     GroupBroadcast,
@@ -55,7 +52,6 @@ CONTROLLERS_KEY = f"{KEY_ROOT}.controllers"
 WORK_QUEUE = "reachthru.work"
 KEY_LIMIT_BYTES = 255  # AMQP's
 
-GOODBYE_TIMEOUT_S = 0.5
 
 # What nobody took by then is dropped by the broker. Server-group messages are worth nothing late;
 # the agent repeats a fault until it is acknowledged, which is seconds.
@@ -67,7 +63,7 @@ _GROUP_MESSAGES = GroupBroadcast | GroupQuery | GroupDelivery | GroupStatus | Gr
 CONTROLLER_LANES = 4
 
 
-class OsloAgentBus(AgentBus):
+class OsloAgentBus(RemoteAgentBus):
     """`url` is rabbit[s]://host[:port][,host[:port]...][/vhost]; raises `BusUrlError`, `DoorError`,
     `ValueError`.
 
@@ -81,7 +77,7 @@ class OsloAgentBus(AgentBus):
         self._key = f"{KEY_ROOT}.agent.{host}"
         self._inbox: Inbox[ControllerMessage] = Inbox()
         self.refused = self._inbox.refused
-        self._connection = Connection(
+        self._connection: Connection = Connection(
             Address.parse(url, door),
             alive_key=f"{self._key}.alive",
             sources=[
@@ -96,34 +92,11 @@ class OsloAgentBus(AgentBus):
             refused=self.refused,
         )
 
-    @property
-    def connected(self) -> bool:
-        return self._connection.connected
-
-    async def __aenter__(self) -> Self:
-        self._connection.open(self.on_connection)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(BusUnavailableError, TimeoutError):
-            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-                await self.send(AgentOffline(host=self._host, clean=True))
-        await self._connection.close()
-        self._inbox.close()
-
     async def send(self, message: AgentMessage) -> None:
         await self._connection.publish(_outgoing(self._key_of(message), message))
 
     def offer(self, message: AgentMessage) -> bool:
         return self._connection.offer(_outgoing(self._key_of(message), message))
-
-    def messages(self) -> AsyncIterator[ControllerMessage]:
-        return self._inbox.items()
 
     def _key_of(self, message: AgentMessage) -> str:
         return f"{self._key}.up" if is_work(message) else f"{self._key}.news"
@@ -138,14 +111,14 @@ class OsloAgentBus(AgentBus):
             self._inbox.receive(key, payload, decode)
 
 
-class OsloControllerBus(ControllerBus):
+class OsloControllerBus(RemoteControllerBus):
     """`name` names this controller's own queue at the broker."""
 
     def __init__(self, url: str, name: str, door: BusDoor) -> None:
         self.name = name
         self._inbox: Inbox[tuple[str, AgentMessage | ControllerNews]] = Inbox()
         self.refused = self._inbox.refused
-        self._connection = Connection(
+        self._connection: Connection = Connection(
             Address.parse(url, door),
             alive_key=f"{CONTROLLERS_KEY}.alive",
             sources=[
@@ -161,23 +134,6 @@ class OsloControllerBus(ControllerBus):
             refused=self.refused,
         )
 
-    @property
-    def connected(self) -> bool:
-        return self._connection.connected
-
-    async def __aenter__(self) -> Self:
-        self._connection.open(self.on_connection)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._connection.close()
-        self._inbox.close()
-
     async def send(self, host: str, message: ControllerMessage) -> None:
         await self._connection.publish(_outgoing(_down_key(host), message), _lane_of(host))
 
@@ -189,9 +145,6 @@ class OsloControllerBus(ControllerBus):
 
     def tell_controllers(self, message: ControllerNews) -> bool:
         return self._connection.offer(_outgoing(CONTROLLERS_KEY, message))
-
-    def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
-        return self._inbox.items()
 
     def _receive(self, key: str, payloads: object) -> None:
         for payload in _payloads(payloads):

@@ -288,6 +288,7 @@ def with_password(server, user, password, tmp_path):
     """Its certificate lets it in by TLS; its name and password say who it is."""
     password_file = tmp_path / "password"
     password_file.write_text(password)
+    password_file.chmod(0o600)
     door = server.locks.door("anybody")
     return BusDoor(
         ca_file=door.ca_file,

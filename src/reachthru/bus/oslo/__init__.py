@@ -44,7 +44,7 @@ from reachthru.protocol.agent_bus import (
     encode,
 )
 from reachthru.protocol.controller_bus import ControllerNews
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import GarbledError
 
 KEY_ROOT = "reachthru.1"
 ALL_AGENTS_KEY = f"{KEY_ROOT}.agents.down"
@@ -195,4 +195,4 @@ def _payloads(payloads: object) -> list[bytes]:
 
 
 def _refuse(why: str, _payload: bytes) -> NoReturn:
-    raise PeerError(why)
+    raise GarbledError(why)

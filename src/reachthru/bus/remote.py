@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
 from reachthru.bus.inbox import Inbox
@@ -12,6 +12,8 @@ from reachthru.protocol.agent_bus import AgentMessage, AgentOffline, ControllerM
 from reachthru.protocol.controller_bus import ControllerNews
 
 GOODBYE_TIMEOUT_S = 0.5
+
+Item = TypeVar("Item")
 
 
 class KeptConnection(Protocol):
@@ -24,11 +26,11 @@ class KeptConnection(Protocol):
     async def close(self) -> None: ...
 
 
-class RemoteAgentBus(AgentBus):
-    """A carrier sets these three."""
+class _RemoteEnd(Generic[Item]):
+    """Either end of a carrier, which sets the inbox and the connection."""
 
-    _host: str
-    _inbox: Inbox[ControllerMessage]
+    on_connection: Callable[[bool], None]
+    _inbox: Inbox[Item]
     _connection: KeptConnection
 
     @property
@@ -45,32 +47,20 @@ class RemoteAgentBus(AgentBus):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(BusUnavailableError, TimeoutError):
-            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-                await self.send(AgentOffline(host=self._host, clean=True))
         await self._connection.close()
         self._inbox.close()
 
-    def messages(self) -> AsyncIterator[ControllerMessage]:
+    def messages(self) -> AsyncIterator[Item]:
         return self._inbox.items()
 
     def _connection_changed(self, connected: bool) -> None:
         self.on_connection(connected)
 
 
-class RemoteControllerBus(ControllerBus):
-    """A carrier sets these two, and `name`."""
+class RemoteAgentBus(_RemoteEnd[ControllerMessage], AgentBus):
+    """A carrier sets `_host` as well."""
 
-    _inbox: Inbox[tuple[str, AgentMessage | ControllerNews]]
-    _connection: KeptConnection
-
-    @property
-    def connected(self) -> bool:
-        return self._connection.connected
-
-    async def __aenter__(self) -> Self:
-        self._connection.open(self.on_connection)
-        return self
+    _host: str
 
     async def __aexit__(
         self,
@@ -78,8 +68,11 @@ class RemoteControllerBus(ControllerBus):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._connection.close()
-        self._inbox.close()
+        with contextlib.suppress(BusUnavailableError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                await self.send(AgentOffline(host=self._host, clean=True))
+        await super().__aexit__(kind, error, traceback)
 
-    def messages(self) -> AsyncIterator[tuple[str, AgentMessage | ControllerNews]]:
-        return self._inbox.items()
+
+class RemoteControllerBus(_RemoteEnd[tuple[str, AgentMessage | ControllerNews]], ControllerBus):
+    """A carrier sets `name` as well."""

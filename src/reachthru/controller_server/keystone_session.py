@@ -125,7 +125,7 @@ def session(conf: cfg.ConfigOpts, section: str) -> Any:
     from keystoneauth1 import loading  # noqa: PLC0415
 
     own = conf[section]
-    loader = loading.get_plugin_loader(own.auth_type)
+    loader: Any = loading.get_plugin_loader(own.auth_type)
     auth = loader.load_from_options_getter(lambda option: own[option.dest])
     return loading.load_session_from_conf_options(conf, section, auth=auth)
 

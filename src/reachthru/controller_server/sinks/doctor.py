@@ -29,7 +29,7 @@ from reachthru.certificates import CertificateError
 from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault, utc
 from reachthru.controller_server.sinks.base import Sink
-from reachthru.controller_server.sinks.http import SERVICE_OPTIONS, ServiceClient
+from reachthru.controller_server.sinks.http import ServiceClient, service_options
 from reachthru.protocol.faults import FaultKind
 from reachthru.secret_files import shown_url
 from reachthru.service import SettingsError
@@ -56,7 +56,7 @@ class DoctorSink(Sink):
     name: ClassVar[str] = "doctor"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = keystone_session.options(
         [
-            *SERVICE_OPTIONS,
+            *service_options(),
             cfg.StrOpt(
                 "shape",
                 default="specification",

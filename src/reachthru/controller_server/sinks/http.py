@@ -29,22 +29,23 @@ from reachthru.secret_files import origin, without_secrets
 # 4xx that ask for patience, not for another request (RFC 9110, 6585, 8470).
 _PATIENCE = frozenset({408, 425, 429})
 # A wrong token, role or policy: not the change's fault.
-_NOT_ALLOWED = frozenset({401, 403})
+NOT_ALLOWED = frozenset({401, 403})
 ANSWER_LIMIT_BYTES = 64 * 1024
 _QUOTE_LENGTH = 200
 
 
-# Of a section that has no keystoneauth, too: by its names, which stand first.
-SERVICE_OPTIONS: list[cfg.Opt] = [
-    cfg.FloatOpt("timeout", default=5.0, min=0.1, max=60.0),
-    # Whose certificates are trusted (default: the machine's authorities), and ours.
-    cfg.StrOpt("cafile"),
-    cfg.StrOpt("certfile"),
-    cfg.StrOpt("keyfile"),
-    cfg.BoolOpt("insecure", default=False),
-    # Where the service is; empty: where Keystone's catalog has it.
-    cfg.StrOpt("endpoint_override"),
-]
+def service_options(timeout_s: float = 5.0) -> list[cfg.Opt]:
+    """What `ServiceClient` needs of its section: keystoneauth's names, which stand first."""
+    return [
+        cfg.FloatOpt("timeout", default=timeout_s, min=0.1, max=60.0),
+        # Whose certificates are trusted (default: the machine's authorities), and ours.
+        cfg.StrOpt("cafile"),
+        cfg.StrOpt("certfile"),
+        cfg.StrOpt("keyfile"),
+        cfg.BoolOpt("insecure", default=False),
+        # Where the service is; empty: where Keystone's catalog has it.
+        cfg.StrOpt("endpoint_override"),
+    ]
 
 
 class Answer(Struct, frozen=True):
@@ -54,6 +55,7 @@ class Answer(Struct, frozen=True):
     """
 
     status: int
+    headers: Mapping[str, str]  # of any case
     body: bytes
     said: str
     next_page: str | None = None
@@ -135,13 +137,13 @@ class HttpClient:
             said = f"{origin(url)} answered {answer.status} {answer.reason}"
             found = await _beginning(answer.content, limit_bytes)
             next_page = str(answer.links["next"]["url"]) if "next" in answer.links else None
-            return Answer(answer.status, found, said + _quoted(found), next_page)
+            return Answer(answer.status, answer.headers, found, said + _quoted(found), next_page)
 
 
 class ServiceClient:
     """A service of OpenStack's: found by Keystone's catalog, asked with Keystone's token.
 
-    `section` of `conf` holds `SERVICE_OPTIONS` and keystoneauth's, checked with
+    `section` of `conf` holds `service_options()` and keystoneauth's, checked with
     `keystone_session.check`; without an auth_type it names its endpoint_override, and no token is
     shown. Raises `CertificateError`.
     """
@@ -171,23 +173,18 @@ class ServiceClient:
             self._keystone.close()
         await self._http.__aexit__(kind, error, traceback)
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,
         body: object = None,
-        *,
         headers: Mapping[str, str] | None = None,
-        also: frozenset[int] = frozenset(),
-        patience_for: frozenset[int] = frozenset(),
+        *,
         limit_bytes: int = ANSWER_LIMIT_BYTES,
     ) -> Answer:
-        """A yes, or one of the statuses in `also`.
+        """Whatever the answer says. `path` follows the service's endpoint; `body` becomes JSON.
 
-        `path` follows the service's endpoint; `body` becomes JSON; after a status in
-        `patience_for` it is tried again.
-
-        Raises `RefusedError`, `NotNowError`, aiohttp's `ClientError`, `TimeoutError`.
+        Raises aiohttp's `ClientError`, `TimeoutError`, and `NotNowError` where there is no token.
         """
         data = b"" if body is None else msgspec.json.encode(body)
         send = partial(self._send, method, path, data, headers or {}, limit_bytes=limit_bytes)
@@ -195,8 +192,24 @@ class ServiceClient:
         if answer.status == 401 and self._keystone is not None:
             # The token was revoked, or Keystone's keys were rotated.
             answer = await send(await self._terms(anew=True))
-        if answer.status not in also:
-            answer.insist_on_yes(_NOT_ALLOWED | patience_for)
+        return answer
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        patience_for: frozenset[int] = frozenset(),
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
+    ) -> Answer:
+        """`send`, and the answer is a yes. After a status in `patience_for` it is tried again.
+
+        Raises `RefusedError`, too.
+        """
+        answer = await self.send(method, path, body, headers, limit_bytes=limit_bytes)
+        answer.insist_on_yes(NOT_ALLOWED | patience_for)
         return answer
 
     async def _send(

@@ -23,13 +23,15 @@ from reachthru.certificates import CertificateError
 from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault, utc
 from reachthru.controller_server.sinks import recovery
-from reachthru.controller_server.sinks.base import NotNowError, RefusedError, Sink
-from reachthru.controller_server.sinks.http import SERVICE_OPTIONS, ServiceClient
+from reachthru.controller_server.sinks.base import NotNowError, Sink
+from reachthru.controller_server.sinks.http import NOT_ALLOWED, ServiceClient, service_options
 from reachthru.protocol.faults import FaultKind
 from reachthru.service import SettingsError
 
 SERVICE_TYPE = "instance-ha"
-_CONFLICT = 409
+# Its API pauses up to 5 s before each answer, unless it has a coordination backend
+# ([DEFAULT] notification_delay_max).
+TIMEOUT_S = 15.0
 
 
 class MasakariSink(Sink):
@@ -38,7 +40,7 @@ class MasakariSink(Sink):
     name: ClassVar[str] = "masakari"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = keystone_session.options(
         [
-            *SERVICE_OPTIONS,
+            *service_options(TIMEOUT_S),
             *recovery.OPTIONS,
             # What is said of a lost host. NORMAL where something fences hosts, and only there.
             cfg.StrOpt("host_status", default="UNKNOWN", choices=["UNKNOWN", "NORMAL"]),
@@ -49,7 +51,11 @@ class MasakariSink(Sink):
     @classmethod
     def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
         keystone_session.check(
-            path, conf, "sink_masakari", because="since [sinks] enabled has masakari", timeout_s=5.0
+            path,
+            conf,
+            "sink_masakari",
+            because="since [sinks] enabled has masakari",
+            timeout_s=TIMEOUT_S,
         )
         try:
             return cls(conf)
@@ -80,14 +86,11 @@ class MasakariSink(Sink):
         if not recovery.is_to_be_repaired(fault, self._corrective_actions):
             return
         body = notification(fault, self._host_status)
-        answer = await self._masakari.ask(
-            "POST", "/notifications", body, also=frozenset({_CONFLICT})
-        )
-        if answer.status == _CONFLICT:
-            # It has it already; or, no less final, the host is under maintenance.
-            if b"duplicate" in answer.body:
-                return
-            raise RefusedError(answer.said)
+        answer = await self._masakari.send("POST", "/notifications", body)
+        # It has it already. Its other 409 is no less final: the host is under maintenance.
+        if answer.status == 409 and b"duplicate" in answer.body:
+            return
+        answer.insist_on_yes(NOT_ALLOWED)
         found = answer.json()
         if not isinstance(found, dict) or "notification" not in found:
             raise NotNowError(f"{answer.said}: no notification was made")

@@ -31,7 +31,7 @@ from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault
 from reachthru.controller_server.sinks import recovery
 from reachthru.controller_server.sinks.base import NotNowError, RefusedError, Sink
-from reachthru.controller_server.sinks.http import SERVICE_OPTIONS, Answer, ServiceClient
+from reachthru.controller_server.sinks.http import Answer, ServiceClient, service_options
 from reachthru.service import SettingsError
 
 SERVICE_TYPE = "nfv-orchestration"
@@ -62,7 +62,7 @@ class TackerSink(Sink):
     name: ClassVar[str] = "tacker"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = keystone_session.options(
         [
-            *SERVICE_OPTIONS,
+            *service_options(),
             *recovery.OPTIONS,
             cfg.StrOpt("call", default="heal", choices=["heal", "notify"]),
         ]

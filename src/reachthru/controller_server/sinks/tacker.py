@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -110,22 +110,16 @@ class TackerSink(Sink):
         component = await self._component(fault.instance_uuid)
         if component is None:
             return
+        vnf = component.vnf_id
         if self._heals:
-            await self._tacker.ask(
-                "POST",
-                f"{LISTING}/{component.vnf_id}/heal",
-                heal_request(fault, component),
-                headers=_VERSION,
-                patience_for=_CONFLICT,
-            )
-            return
-        await self._tacker.ask(
-            "POST",
-            f"/server_notification/vnf_instances/{component.vnf_id}/servers/{fault.instance_uuid}"
-            "/notify",
-            notification(fault, component),
-            headers=_VERSION,
-        )
+            path, body, yes = f"{LISTING}/{vnf}/heal", heal_request(fault, component), 202
+        else:
+            server = quote(fault.instance_uuid, safe="")
+            path = f"/server_notification/vnf_instances/{vnf}/servers/{server}/notify"
+            body, yes = notification(fault, component), 204
+        answer = await self._tacker.ask("POST", path, body, _VERSION, patience_for=_CONFLICT)
+        if answer.status != yes:
+            raise NotNowError(f"{answer.said}: Tacker would say {yes}")
 
     async def _component(self, server_uuid: str) -> Component | None:
         asked_at = time.monotonic()
@@ -141,7 +135,7 @@ class TackerSink(Sink):
         query = "?fields=instantiatedVnfInfo,vnfConfigurableProperties"
         for _page in range(PAGES_LIMIT):
             answer = await self._tacker.ask(
-                "GET", LISTING + query, headers=_VERSION, limit_bytes=LISTING_LIMIT_BYTES
+                "GET", LISTING + query, None, _VERSION, limit_bytes=LISTING_LIMIT_BYTES
             )
             for vnf in _vnfs(answer):
                 found.update(_components(vnf))

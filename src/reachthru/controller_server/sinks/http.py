@@ -17,7 +17,7 @@ from msgspec import Struct
 from oslo_config import cfg
 
 from reachthru import __version__
-from reachthru.certificates import client_tls
+from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.keystone_session import (
     KeystoneError,
     KeystoneService,
@@ -32,6 +32,7 @@ _PATIENCE = frozenset({408, 425, 429})
 NOT_ALLOWED = frozenset({401, 403})
 ANSWER_LIMIT_BYTES = 64 * 1024
 _QUOTE_LENGTH = 200
+_THEIR_NAMES = {"ca_file": "cafile", "cert_file": "certfile", "key_file": "keyfile"}
 
 
 def service_options(timeout_s: float = 5.0) -> list[cfg.Opt]:
@@ -238,7 +239,13 @@ class ServiceClient:
 
 def _section_tls(section: Any) -> ssl.SSLContext:
     """As keystoneauth's options of `section` say. Raises `CertificateError`."""
-    tls = client_tls(section.cafile or None, section.certfile or None, section.keyfile or None)
+    try:
+        tls = client_tls(section.cafile or None, section.certfile or None, section.keyfile or None)
+    except CertificateError as error:
+        said = str(error)
+        for ours, theirs in _THEIR_NAMES.items():
+            said = said.replace(f"{ours} = ", f"{theirs} = ")
+        raise CertificateError(said) from error
     if section.insecure:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE

@@ -22,7 +22,8 @@ lint: setup ## style, types, import contracts
 
 # What others' code needs is fetched while ours is looked at.
 test: setup ## all checks and tests, real VMs and a real Nova included
-	@tools/setup-nova & nova=$$!; $(MAKE) --no-print-directory lint && wait $$nova
+	@(tools/setup-nova && tools/setup-masakari-tacker) & others=$$!; \
+		$(MAKE) --no-print-directory lint && wait $$others
 	@tools/run-tests
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)

@@ -33,6 +33,7 @@ class Answer(Struct, frozen=True):
     """`said` is for errors: who answered, what, and the beginning of its body."""
 
     status: int
+    headers: Mapping[str, str]  # of any case
     body: bytes
     said: str
 
@@ -103,7 +104,7 @@ class HttpClient:
         ) as answer:
             said = f"{origin(url)} answered {answer.status} {answer.reason}"
             found = await _beginning(answer.content)
-            return Answer(answer.status, found, said + _quoted(found))
+            return Answer(answer.status, answer.headers, found, said + _quoted(found))
 
 
 class ServiceClient:

@@ -137,10 +137,17 @@ class Nova:
             assert time.monotonic() < deadline, f"{server.vm_state} {server.task_state}"
             time.sleep(0.05)
 
+    def stop(self, host):
+        """Its nova-compute reports no more."""
+        self._tell("stop", host)
+
     def restart(self, host):
-        self._process.stdin.write(json.dumps({"restart": host}) + "\n")
+        self._tell("restart", host)
+
+    def _tell(self, verb, host):
+        self._process.stdin.write(json.dumps({verb: host}) + "\n")
         self._process.stdin.flush()
-        assert json.loads(self._process.stdout.readline()) == {"restarted": host}
+        assert json.loads(self._process.stdout.readline()) == {"done": verb}
 
     def force_down(self, host, down):
         services = self.compute().services(binary="nova-compute")

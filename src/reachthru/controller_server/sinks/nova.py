@@ -209,10 +209,14 @@ class NovaSink(Sink):
         except RefusedError:
             await self._database.write(lambda c: nova_book.take_back(c, fault.id, action))
             raise
-        await self._end(fault, action, request_id)
+        ours = ""
+        if action is Action.RESET_STATE and action in self._policy.undo:
+            server = await self._nova.server(fault.instance_uuid)
+            ours = server.newest_reset if server is not None else ""
+        await self._end(fault, action, request_id, ours)
 
-    async def _end(self, fault: Fault, action: Action, request_id: str) -> None:
-        await self._database.write(lambda c: nova_book.end(c, fault.id, action, request_id))
+    async def _end(self, fault: Fault, action: Action, request_id: str, ours: str = "") -> None:
+        await self._database.write(lambda c: nova_book.end(c, fault.id, action, ours))
         _log.warning(
             "%s: %s, since it is %s: %s [fault %s, %s]",
             _named(fault),

@@ -61,7 +61,7 @@ def read_book(
                 subject=deed.subject,
                 state=DeedState(deed.state),
                 marker=deed.marker,
-                request_id=deed.request_id,
+                ours=deed.ours,
                 age_s=max(0.0, now - deed.begun_at),
             )
             for deed in deeds
@@ -104,9 +104,9 @@ def begin(
     return None
 
 
-def end(connection: Connection, fault_id: str, action: Action, request_id: str) -> None:
-    """Nova has done it, in the request of that id ("": nobody knows which one it was)."""
-    _set(connection, fault_id, action, state=DeedState.DONE, request_id=request_id)
+def end(connection: Connection, fault_id: str, action: Action, ours: str) -> None:
+    """Nova has done it; `ours` as in `Deed`."""
+    _set(connection, fault_id, action, state=DeedState.DONE, ours=ours)
 
 
 def undo(connection: Connection, subject: str, action: Action) -> None:
@@ -178,7 +178,7 @@ def _insert(
             host=fault.host,
             state=state.value,
             marker=marker,
-            request_id="",
+            ours="",
             begun_at=now_s(connection),
         )
     )

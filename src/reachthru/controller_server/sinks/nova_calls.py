@@ -22,6 +22,7 @@ from reachthru.controller_server.sinks.nova_policy import Action, ComputeService
 # Of Nova 17 (Queens), the first with all that is asked here: forced_down by the service's uuid
 # (2.53) and a limit for instance actions (2.58).
 _VERSION = {"OpenStack-API-Version": "compute 2.60"}
+_RESET = "resetState"
 _HISTORY = 20  # instance actions to look at: resets of a state before the newest touch
 # A conflict, and a server that is gone: another look says what is so now.
 _LOOK_AGAIN = frozenset({401, 403, 404, 409})
@@ -97,13 +98,14 @@ class NovaCalls:
             return None
         actions = _read(history, _ActionsAnswer).actions
         found = _read(server, _ServerAnswer).server
-        touches = [one for one in actions if one.action != "resetState"]
+        touches = [one for one in actions if one.action != _RESET]
+        newest_is_reset = bool(actions) and actions[0].action == _RESET
         return Server(
             vm_state=found.vm_state,
             task_state=found.task_state,
             host=found.host,
             is_locked=found.locked,
-            newest=_request_id(actions),
+            newest_reset=_request_id(actions) if newest_is_reset else "",
             newest_touch=_request_id(touches),
         )
 
@@ -117,7 +119,7 @@ class NovaCalls:
         return ComputeService(id=found.id, forced_down=found.forced_down, silent_s=silent_s)
 
     async def act(self, uuid: str, action: Action, *, undo: bool = False) -> str:
-        """Returns the id of the request, which Nova's logs and instance actions have, too.
+        """Returns the id of the request, which Nova's logs have, too.
 
         Raises `RefusedError`.
         """

@@ -75,8 +75,8 @@ class Policy(Struct, frozen=True, kw_only=True):
 class Deed(Struct, frozen=True, kw_only=True):
     """What was, or was to be, done because of a fault. `subject`: an instance's uuid, or a host.
 
-    `marker`: Nova's newest instance action at the first look; `request_id`: of our own action;
-    `age_s`: since it was begun.
+    `marker`: Nova's newest instance action at the first look; `ours`: the one that our reset of a
+    state became, where it may be undone; `age_s`: since it was begun.
     """
 
     fault_id: str
@@ -84,7 +84,7 @@ class Deed(Struct, frozen=True, kw_only=True):
     subject: str
     state: DeedState
     marker: str
-    request_id: str = ""
+    ours: str = ""
     age_s: float = 0.0
 
 
@@ -122,15 +122,15 @@ class Book(Struct, frozen=True, kw_only=True):
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """An instance as Nova has it. `newest` is the request id of its newest instance action,
-    `newest_touch` of the newest that is no reset of its state; "" where there is none.
+    """An instance as Nova has it. Its newest instance action is `newest_reset` if that is a reset
+    of its state; `newest_touch` is the newest that is none. Request ids; "" where there is none.
     """
 
     vm_state: str
     task_state: str | None
     host: str | None
     is_locked: bool = False
-    newest: str = ""
+    newest_reset: str = ""
     newest_touch: str = ""
 
 
@@ -329,9 +329,9 @@ def _before_undoing(fault: Fault, policy: Policy, book: Book) -> Leave | None:
 
 
 def _undo_reset(book: Book, server: Server) -> Decision:
-    ours = book.done(Action.RESET_STATE)
-    if ours is None or server.vm_state != "error":
+    deed = book.done(Action.RESET_STATE)
+    if deed is None or server.vm_state != "error":
         return Leave(f"Nova says {server.vm_state}")
-    if not ours.request_id or server.newest != ours.request_id or server.task_state is not None:
+    if not deed.ours or server.newest_reset != deed.ours or server.task_state is not None:
         return Leave("somebody has acted on it since")
     return Do(Action.RESET_STATE, undo=True)

@@ -145,7 +145,7 @@ nova_actions = Table(
     Column("host", String(255), nullable=False),
     Column("state", String(16), nullable=False),
     Column("marker", String(255), nullable=False),
-    Column("request_id", String(255), nullable=False, server_default=""),
+    Column("ours", String(255), nullable=False, server_default=""),
     Column("begun_at", Float, nullable=False),
     Index("nova_actions_by_subject", "subject"),
     Index("nova_actions_by_time", "begun_at"),

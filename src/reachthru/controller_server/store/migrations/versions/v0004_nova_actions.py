@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("marker", sa.String(255), nullable=False),
-        sa.Column("request_id", sa.String(255), nullable=False, server_default=""),
+        sa.Column("ours", sa.String(255), nullable=False, server_default=""),
         sa.Column("begun_at", sa.Float, nullable=False),
     )
     op.create_index("nova_actions_by_subject", "nova_actions", ["subject"])

@@ -12,26 +12,27 @@ import os
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from servers.postgresql import PostgresqlServer
-from servers.rabbitmq import free_ports
+from servers.rabbitmq import RabbitMqServer, free_ports
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".venv-aodh/bin"
 START_S = 120  # 6 on an idle machine
+# Of Ceilometer, aodh-listener and aodh-notifier.
+TOPICS = {"notifications.info", "alarm.all.sample", "alarming.sample"}
 ADMIN = {"X-Roles": "admin", "X-User-Id": "operator"}  # no Keystone: Aodh believes its headers
 
 
 class Aodh:
     """`url` is its API's. Its daemons' RabbitMQ is Nova's; its database is its own."""
 
-    def __init__(self, folder: Path, rabbit_url: str) -> None:
+    def __init__(self, folder: Path, rabbit: RabbitMqServer) -> None:
         self._folder = folder
-        self._rabbit_url = rabbit_url
+        self._rabbit = rabbit
         (self._port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self._port}"
         self._daemons: list[subprocess.Popen[bytes]] = []
@@ -95,7 +96,7 @@ class Aodh:
 
     def _write_settings(self, database_url: str) -> None:
         (self._folder / "aodh.conf").write_text(
-            f"[DEFAULT]\ntransport_url = {self._rabbit_url}\n"
+            f"[DEFAULT]\ntransport_url = {self._rabbit.url}\n"
             # An alarm made after a project's first event would not be seen for 60 s.
             "event_alarm_cache_ttl = 0\n"
             "[api]\nauth_mode = noauth\n"
@@ -108,7 +109,7 @@ class Aodh:
             "sinks: [{name: event_sink, publishers: ['notifier://?topic=alarm.all']}]\n"
         )
         (self._folder / "ceilometer.conf").write_text(
-            f"[DEFAULT]\ntransport_url = {self._rabbit_url}\n"
+            f"[DEFAULT]\ntransport_url = {self._rabbit.url}\n"
             "[notification]\npipelines = event\nworkers = 1\n"
             "notification_control_exchanges = nova\n"
             f"[event]\ndefinitions_cfg_file = {self._folder}/none.yaml\n"
@@ -140,15 +141,28 @@ class Aodh:
             )
 
     def _wait(self) -> None:
+        """Until its API answers, and somebody listens on each of the topics."""
         deadline = time.monotonic() + START_S
-        while True:
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                self.call("GET", "/v2/alarms")
-                return
+        while not self._answers() or not self._listens():
             dead = [daemon.args for daemon in self._daemons if daemon.poll() is not None]
             if dead or time.monotonic() > deadline:
                 raise RuntimeError(f"{dead}\n{self.logs()}")
-            time.sleep(0.1)
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            self.call("GET", "/v2/alarms")
+            return True
+        return False
+
+    def _listens(self) -> bool:
+        lines = self._rabbit.control("list_queues", "name", "consumers").splitlines()
+        heard = {
+            name
+            for name, _, consumers in (line.partition("\t") for line in lines)
+            if consumers.strip() not in ("", "0")
+        }
+        return heard >= TOPICS
 
     def _stop(self) -> None:
         for daemon in self._daemons:

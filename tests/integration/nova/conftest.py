@@ -206,6 +206,19 @@ class Recorder:
             None,
         )
 
+    def state(self, instance_uuid, state):
+        """When an update of Nova's own, in the old form, first had it in that state, or None."""
+        return next(
+            (
+                n["at"]
+                for n in self.heard
+                if n["event_type"] == "compute.instance.update"
+                and n["payload"]["instance_id"] == instance_uuid
+                and n["payload"]["state"] == state
+            ),
+            None,
+        )
+
 
 class Running:
     """A directory at work, and all that it told: (monotonic, change)."""

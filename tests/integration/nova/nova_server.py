@@ -31,6 +31,7 @@ from oslo_config import cfg
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 HOSTS = ("compute-0", "compute-1")
+REPORT_S = 1  # of nova-compute, that it lives; Nova's usual interval is 10
 
 
 class Tokens:
@@ -81,6 +82,8 @@ class HeldOpen(ProviderUsageBaseTestCase):
         self.flags(api_paste_config=f"{sys.prefix}/etc/nova/api-paste.ini", group="wsgi")
         quotas = ("instances", "cores", "ram", "server_groups", "server_group_members")
         self.flags(group="quota", **dict.fromkeys(quotas, -1))
+        self.flags(report_interval=REPORT_S)
+        self.stub_out("nova.servicegroup.api.INITIAL_REPORTING_DELAY", REPORT_S)
         nova_fixtures.NotificationFixture = real_notifications
         super().setUp()
         for host in HOSTS:

@@ -348,10 +348,8 @@ async def test_a_lost_host_is_forced_down_once_its_nova_compute_is_silent_too(
     sinking, nova, monkeypatch
 ):
     monkeypatch.setattr("reachthru.controller_server.sinks.nova_policy.COMPUTE_REST_S", 0.2)
-    # In this Nova, nova-compute reports each 10 s.
-    sink = await sinking(
-        actions="force_down, reset_state", undo="force_down", compute_silent_s="12"
-    )
+    # In this Nova, nova-compute reports each second.
+    sink = await sinking(actions="force_down, reset_state", undo="force_down", compute_silent_s="4")
     server = await booted(nova)
     host = server.compute_host
     lost = await sink.lose_host(host, [server.id])
@@ -376,33 +374,31 @@ async def test_a_lost_host_is_forced_down_once_its_nova_compute_is_silent_too(
     assert await history(nova, server) == ["create"]
 
 
-BAD_ANSWERS = {
-    "it is away": web.HTTPBadGateway,
-    "it refuses our token": web.HTTPForbidden,
-    "something else answers": lambda: web.Response(text="<html>welcome</html>"),
-    "nothing is where it was": web.HTTPNotFound,
-}
-
-
-@pytest.mark.parametrize("trouble", BAD_ANSWERS)
-async def test_what_a_sick_nova_does_not_take_is_done_when_it_is_well(
-    sinking, nova, front, trouble
-):
+async def test_what_a_sick_nova_does_not_take_is_done_when_it_is_well(sinking, nova, front):
     sink = await sinking(actions="corrective")
     server = await booted(nova)
+    answers = [
+        web.Response(status=502),
+        web.Response(status=403),  # our role is not admin yet
+        web.Response(text="<html>welcome</html>"),
+        web.Response(status=404),  # not Nova's own word
+        web.json_response({"servers": []}),
+        None,  # too late
+    ]
 
     async def answer(request, pass_on):
-        return BAD_ANSWERS[trouble]()
+        if not answers:
+            return await pass_on()
+        found = answers.pop(0)
+        if found is None:
+            await asyncio.sleep(3)
+        return found
 
     front.answer = answer
     fault = await sink.raise_fault(server, corrective_action="reboot")
-    async with asyncio.timeout(40):
-        while (await sink.delivery(fault)).attempts < 2:
-            await asyncio.sleep(0.02)
-    assert (await sink.delivery(fault)).last_error
-    front.answer = None
 
     await sink.settled(fault)
+    assert (await sink.delivery(fault)).attempts > 5
     assert await history(nova, server) == ["create", "reboot"]
 
 

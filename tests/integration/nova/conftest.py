@@ -135,7 +135,7 @@ class Nova:
             if arrived and server.task_state is None:
                 return server
             assert time.monotonic() < deadline, f"{server.vm_state} {server.task_state}"
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def stop(self, host):
         """Its nova-compute reports no more."""

@@ -282,8 +282,8 @@ async def test_an_instance_that_somebody_stopped_or_deleted_is_left_alone(sinkin
 
 
 async def test_a_storm_leaves_the_rest_of_the_cloud_alone(sinking, nova, front):
-    sink = await sinking(actions="reset_state", max_per_cloud=2, max_per_host=10)
-    servers = [await booted(nova) for _ in range(4)]
+    sink = await sinking(actions="reset_state", max_per_cloud=1)
+    servers = [await booted(nova) for _ in range(3)]
 
     faults = [await sink.raise_fault(server) for server in servers]
 
@@ -294,12 +294,12 @@ async def test_a_storm_leaves_the_rest_of_the_cloud_alone(sinking, nova, front):
     async with asyncio.timeout(40):
         while len(await waiting()) < 2:
             await asyncio.sleep(0.02)
-    assert len(front.posts) == 2
+    assert len(front.posts) == 1
     # What waits is no longer acted on once its fault is over.
     for fault, server in zip(faults, servers, strict=True):
         await sink.clear(fault, server)
     await sink.settled(*faults)
-    assert len(front.posts) == 2
+    assert len(front.posts) == 1
 
 
 async def test_a_reset_is_undone_when_it_was_ours_and_nobody_acted_since(sinking, nova, caplog):
@@ -392,7 +392,7 @@ async def test_what_a_sick_nova_does_not_take_is_done_when_it_is_well(sinking, n
         found = answers.pop(0)
         if found is None:
             await asyncio.sleep(3)
-        return found
+        return found or await pass_on()
 
     front.answer = answer
     fault = await sink.raise_fault(server, corrective_action="reboot")

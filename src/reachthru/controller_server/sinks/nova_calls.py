@@ -92,12 +92,14 @@ class NovaCalls:
         """None: there is none."""
         path = f"/servers/{quote(uuid, safe='')}"
         # The history first: what begins after that shows in the state, or Nova says 409.
-        history = await self._get(f"{path}/os-instance-actions?limit={_HISTORY}")
-        server = await self._get(path)
-        if _is_missing(history) or _is_missing(server):
+        answer = await self._get(f"{path}/os-instance-actions?limit={_HISTORY}")
+        if _is_missing(answer):
             return None
-        actions = _read(history, _ActionsAnswer).actions
-        found = _read(server, _ServerAnswer).server
+        actions = _read(answer, _ActionsAnswer).actions
+        answer = await self._get(path)
+        if _is_missing(answer):
+            return None
+        found = _read(answer, _ServerAnswer).server
         touches = [one for one in actions if one.action != _RESET]
         newest_is_reset = bool(actions) and actions[0].action == _RESET
         return Server(

@@ -57,7 +57,7 @@ class ServiceTerms(NamedTuple):
 def options(own: Sequence[cfg.Opt]) -> list[cfg.Opt]:
     """What a section may hold: `own` options, and keystoneauth's where it is installed."""
     if not is_installed():
-        return [*own, *_OWN_OPTIONS]
+        return [*own, *_OWN_OPTIONS, cfg.StrOpt("auth_type")]
     from keystoneauth1 import loading  # noqa: PLC0415
 
     found = [
@@ -72,6 +72,10 @@ def options(own: Sequence[cfg.Opt]) -> list[cfg.Opt]:
     by_name: dict[str, cfg.Opt] = {}
     for option in (*own, *_OWN_OPTIONS, *found):
         by_name.setdefault(option.dest, copy.copy(option)).required = False
+    # An old name of theirs (`url` was admin_token's `endpoint`) may be a name of ours.
+    ours = {option.name for option in own}
+    for option in by_name.values():
+        option.deprecated_opts = [old for old in option.deprecated_opts if old.name not in ours]
     return list(by_name.values())
 
 

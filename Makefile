@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test chaos bench clean
+.PHONY: help setup demo lint test doctor-chain chaos bench clean
 
 help: ## list the tasks
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## Debian packages, and .venv with everything in it
 	@tools/setup
@@ -25,6 +25,11 @@ test: setup ## all checks and tests, real VMs and a real Nova included
 	@(tools/setup-nova && tools/setup-masakari-tacker) & others=$$!; \
 		$(MAKE) --no-print-directory lint && wait $$others
 	@tools/run-tests
+
+doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to a webhook, timed
+	@tools/setup-nova
+	@tools/setup-aodh
+	@$(BIN)/pytest -q -s -m doctor_chain
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
 	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \

@@ -220,24 +220,36 @@ class Agent:
         """The instance's next change: a raise, or the clearing of it."""
         fault_id = f"{instance}-{self.raised[instance]}"
         for status in ("raised", "cleared"):
-            self.seq += 1
-            moment = now()
-            self.outbox[instance].append(
-                FaultChange(
-                    fault_id=fault_id,
-                    seq=self.seq,
-                    status=status,
-                    kind="heartbeat_lost",
-                    severity="critical",
-                    instance_uuid=instance,
-                    instance_name=instance,
-                    host=self.host,
-                    raised_at=moment,
-                    cleared_at=moment if status == "cleared" else None,
-                )
-            )
+            self._record(instance, fault_id, status)
         self.raised[instance] += 1
         self._send_next(instance)
+
+    def raise_fault(self, instance, **values):
+        """Raised, and not cleared. `values` are further ones of the fault's."""
+        fault_id = f"{instance}-{self.raised[instance]}"
+        self._record(instance, fault_id, "raised", **values)
+        self.raised[instance] += 1
+        self._send_next(instance)
+        return fault_id
+
+    def _record(self, instance, fault_id, status, **values):
+        self.seq += 1
+        moment = now()
+        self.outbox[instance].append(
+            FaultChange(
+                fault_id=fault_id,
+                seq=self.seq,
+                status=status,
+                kind="heartbeat_lost",
+                severity="critical",
+                instance_uuid=instance,
+                instance_name=instance,
+                host=self.host,
+                raised_at=moment,
+                cleared_at=moment if status == "cleared" else None,
+                **values,
+            )
+        )
 
     def broadcast(self, instance, text):
         self.said += 1

@@ -135,12 +135,19 @@ class Nova:
             if arrived and server.task_state is None:
                 return server
             assert time.monotonic() < deadline, f"{server.vm_state} {server.task_state}"
-            time.sleep(0.05)
+            time.sleep(0.1)
+
+    def stop(self, host):
+        """Its nova-compute reports no more."""
+        self._tell("stop", host)
 
     def restart(self, host):
-        self._process.stdin.write(json.dumps({"restart": host}) + "\n")
+        self._tell("restart", host)
+
+    def _tell(self, verb, host):
+        self._process.stdin.write(json.dumps({verb: host}) + "\n")
         self._process.stdin.flush()
-        assert json.loads(self._process.stdout.readline()) == {"restarted": host}
+        assert json.loads(self._process.stdout.readline()) == {"done": verb}
 
     def force_down(self, host, down):
         services = self.compute().services(binary="nova-compute")
@@ -195,6 +202,19 @@ class Recorder:
                 n["at"]
                 for n in self.heard
                 if n["event_type"] == event_type and instance_uuid in json.dumps(n["payload"])
+            ),
+            None,
+        )
+
+    def state(self, instance_uuid, state):
+        """When an update of Nova's own, in the old form, first had it in that state, or None."""
+        return next(
+            (
+                n["at"]
+                for n in self.heard
+                if n["event_type"] == "compute.instance.update"
+                and n["payload"]["instance_id"] == instance_uuid
+                and n["payload"]["state"] == state
             ),
             None,
         )

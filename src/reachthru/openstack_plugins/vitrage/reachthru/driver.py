@@ -20,7 +20,7 @@ CONF = cfg.CONF
 LOG = log.getLogger(__name__)
 
 
-class FaultDriver(DriverBase):
+class FaultDriver(DriverBase):  # type: ignore[misc]  # Vitrage has no types
     """Vitrage makes one, and calls it from several threads."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class FaultDriver(DriverBase):
             [event for event in map(_event, told) if event], DATASOURCE, datasource_action
         )
 
-    def enrich_event(self, event: Any, event_type: str) -> Any:
+    def enrich_event(self, event: Any, _event_type: str) -> Any:
         """`event` is {"time", "type", "details": the fault}; None: it is to be ignored."""
         found = _event(event.get(EventProperties.DETAILS) if isinstance(event, dict) else event)
         if found is None:

@@ -2,7 +2,7 @@
 a snapshot. Only what an alarm needs is kept; a later controller may say more."""
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 STATUSES = ("raised", "cleared")
 _TEXTS = ("id", "kind", "severity", "status", "host", "raised_at")
@@ -48,5 +48,5 @@ def _in_utc(moment: str) -> str:
     except ValueError:
         raise GarbledError(f"{moment[:40]!r} is no time") from None
     if then.tzinfo is None:
-        then = then.replace(tzinfo=timezone.utc)
-    return then.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        then = then.replace(tzinfo=UTC)
+    return then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,7 +12,9 @@ class SnapshotError(Exception):
     """No controller could be asked; one line for the operator."""
 
 
-def active_faults(urls: list[str], timeout_s: float, headers: dict[str, str], **tls: Any) -> list[Any]:
+def active_faults(
+    urls: list[str], timeout_s: float, headers: dict[str, str], **tls: Any
+) -> list[Any]:
     """Of the first controller that answers. Raises `SnapshotError`.
 
     `tls` is requests' `verify` and `cert`.
@@ -22,10 +24,13 @@ def active_faults(urls: list[str], timeout_s: float, headers: dict[str, str], **
         with requests.Session() as session:
             try:
                 return _all_pages(session, url, timeout=timeout_s, headers=headers, **tls)
-            # requests lets OSError through where a certificate file can't be read.
-            except (requests.RequestException, OSError, SnapshotError) as error:
+            except SnapshotError as error:
                 reasons.append(f"{url}: {error}")
-    raise SnapshotError(f"no snapshot of faults: {'; '.join(reasons) or '[reachthru] url is empty'}")
+            # requests lets OSError through where a certificate file can't be read.
+            except (requests.RequestException, OSError) as error:
+                reasons.append(f"{url}: {_root(error)}")
+    why = "; ".join(reasons) or "[reachthru] url is empty"
+    raise SnapshotError(f"no snapshot of faults: {why}")
 
 
 def _all_pages(session: requests.Session, url: str, **how: Any) -> list[Any]:
@@ -58,6 +63,13 @@ def _page(session: requests.Session, url: str, marker: dict[str, str], **how: An
     except (ValueError, KeyError, TypeError) as error:
         raise SnapshotError("that is not the answer of a controller") from error
     return list(page)
+
+
+def _root(error: BaseException) -> str:
+    """What happened at the bottom: requests and urllib3 wrap it several times over."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def first_line(file: str) -> str:

@@ -22,7 +22,7 @@ from reachthru.openstack_plugins.vitrage.reachthru.driver import FAULT
 OVER_LIMIT = 10_000  # faults
 
 
-class FaultTransformer(AlarmTransformerBase):
+class FaultTransformer(AlarmTransformerBase):  # type: ignore[misc]  # Vitrage has no types
     """Vitrage takes events in several threads and may turn a raise and its clearing round, or
     process a snapshot's fault after its clearing. Here they come one by one, in the order in which
     they go into the graph: whatever comes of a fault after its clearing is a clearing, too.

@@ -1,0 +1,189 @@
+"""Vitrage's own services, as processes of `.venv-vitrage`, with our datasource."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from servers.rabbitmq import free_ports
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / ".venv-vitrage/bin"  # tools/setup-vitrage makes it
+PLUGIN = ROOT / "src/reachthru/openstack_plugins/vitrage"
+START_S = 180  # 10 on an idle machine
+STOP_S = 30
+
+_PASTE = """
+[composite:vitrage+noauth]
+use = egg:Paste#urlmap
+/v1 = api
+[app:api]
+paste.app_factory = vitrage.api.app:app_factory
+root = vitrage.api.controllers.v1.root.V1Controller
+"""
+
+
+class Vitrage:
+    """Graph, persistor and API; `bus_url` is a RabbitMQ with a virtual host of Vitrage's own.
+
+    `controller_url` is where the datasource takes its snapshots from. Use as `with`.
+    """
+
+    def __init__(
+        self, folder: Path, *, bus_url: str, database_url: str, controller_url: str
+    ) -> None:
+        self.folder = folder
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.bus_url = bus_url
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        values = folder / "datasources_values"
+        # Vitrage's wheel has its values files with its tests only.
+        (own,) = PROGRAMS.parent.glob(
+            "lib/python3*/site-packages/vitrage/tests/resources/datasources_values"
+        )
+        shutil.copytree(own, values, ignore=shutil.ignore_patterns("erroneous_values"))
+        shutil.copy(PLUGIN / "datasources_values/reachthru.yaml", values)
+        (folder / "api-paste.ini").write_text(_PASTE)
+        self.settings = folder / "vitrage.conf"
+        self.settings.write_text(
+            f"[DEFAULT]\ntransport_url = {bus_url}\nuse_nova_versioned_notifications = true\n"
+            f"[database]\nconnection = {database_url}\n"
+            f"[api]\nhost = 127.0.0.1\nport = {self.port}\nauth_mode = noauth\n"
+            f"paste_config = {folder}/api-paste.ini\n"
+            "[datasources]\ntypes = nova.instance,nova.host,reachthru\n"
+            "path = vitrage.datasources,reachthru.openstack_plugins.vitrage\n"
+            f"[entity_graph]\ndatasources_values_dir = {values}\n"
+            f"[reachthru]\nurl = {controller_url}\n"
+        )
+
+    def __enter__(self) -> "Vitrage":
+        try:
+            self._run("dbsync")
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for name in list(self._processes):
+            self.kill(name)
+
+    def start(self, *names: str) -> None:
+        """All of them, or these; returns when they serve."""
+        for name in names or ("persistor", "graph", "api"):
+            self._start(name)
+        deadline = time.monotonic() + START_S
+        while (waits_for := self._unready()) is not None:
+            if time.monotonic() > deadline or any(
+                process.poll() is not None for process in self._processes.values()
+            ):
+                raise RuntimeError(f"vitrage-{waits_for}: {self.log(waits_for)[-4000:]}")
+            time.sleep(0.05)
+
+    def stop(self, name: str) -> None:
+        """As an operator does."""
+        process = self._processes.pop(name)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+        self._end(process)
+
+    def kill(self, name: str) -> None:
+        self._end(self._processes.pop(name))
+
+    def freeze(self) -> None:
+        """It answers nobody, and its connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """The active ones, of `GET /v1/alarm`."""
+        found: list[dict[str, Any]] = self.ask("GET", "/v1/alarm?vitrage_id=all&all_tenants=1")
+        return found
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        request = urllib.request.Request(
+            self.url + path,
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={
+                "Content-Type": "application/json",
+                "X-Roles": "admin",
+                "X-Project-Id": "p",
+                "X-User-Name": "admin",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def _unready(self) -> str | None:
+        """The service that is waited for."""
+        marks = {"persistor": "Service - Started!", "graph": "Listening on vitrage_notifications"}
+        for name, mark in marks.items():
+            if mark not in self._life(name):
+                return name
+        with contextlib.suppress(OSError):  # HTTP's errors are some, too
+            self.alarms()
+            return None
+        return "api"
+
+    def _life(self, name: str) -> str:
+        """What it has logged since it was started last."""
+        return self.log(name).rpartition("-- start --")[2]
+
+    def _start(self, name: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            log.write(b"-- start --\n")
+            log.flush()
+            self._processes[name] = subprocess.Popen(
+                [PROGRAMS / f"vitrage-{name}", "--config-file", self.settings],
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                start_new_session=True,
+            )
+
+    def _run(self, name: str) -> None:
+        done = subprocess.run(
+            [PROGRAMS / f"vitrage-{name}", "--config-file", self.settings],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"vitrage-{name}: {done.stderr[-4000:]}")
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LANG": "C.UTF-8",
+        }
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """With the workers that it forked."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def _signal(self, number: int) -> None:
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)

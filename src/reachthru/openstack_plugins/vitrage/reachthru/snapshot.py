@@ -5,7 +5,7 @@ from typing import Any
 
 import requests
 
-PAGE = 1000  # faults in one answer
+PAGE = 2000  # faults in one answer
 
 
 class SnapshotError(Exception):

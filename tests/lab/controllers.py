@@ -117,8 +117,8 @@ class Webhook:
 class Controller:
     """A real `reachthru-controller`; can be killed, and started again."""
 
-    def __init__(self, folder: Path, settings: str) -> None:
-        self.api_port = free_port()
+    def __init__(self, folder: Path, settings: str, api_port: int | None = None) -> None:
+        self.api_port = api_port or free_port()
         self.process = None
         self.log_path = folder / "log"
         folder.mkdir()

@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.parse
 import urllib.request
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,66 @@ root = vitrage.api.controllers.v1.root.V1Controller
 """
 
 
+def fault(fault_id=None, *, status="raised", instance=None, **more):
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return {
+        "id": fault_id or str(uuid.uuid4()),
+        "kind": "heartbeat_lost",
+        "severity": "critical",
+        "status": status,
+        "instance_uuid": str(uuid.uuid4()) if instance is None else instance,
+        "instance_name": "db-1",
+        "host": "compute-0",
+        "raised_at": now,
+        "cleared_at": now if status == "cleared" else None,
+        "detail": "no answer",
+        "corrective_action": "log",
+        "stages_ms": {"detected": 0.0},
+        "correlated_to": None,
+        "instances": [],
+    } | more
+
+
+def event(fault_id=None, **what):
+    """As the sink tells it."""
+    details = fault(fault_id, **what)
+    return {"time": "2026-01-01T00:00:00.000000", "type": "reachthru.fault", "details": details}
+
+
+def environment() -> dict[str, str]:
+    """Of whatever runs in .venv-vitrage: our plugin is there as it is in this tree."""
+    return {
+        "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LANG": "C.UTF-8",
+    }
+
+
+def write_settings(
+    folder: Path, *, bus_url: str, controller_url: str, reachthru: str = "", more: str = ""
+) -> Path:
+    """vitrage.conf, with the values files beside it; `reachthru` is more of our section."""
+    values = folder / "datasources_values"
+    # Vitrage's wheel has its values files with its tests only.
+    (own,) = PROGRAMS.parent.glob(
+        "lib/python3*/site-packages/vitrage/tests/resources/datasources_values"
+    )
+    shutil.copytree(own, values, ignore=shutil.ignore_patterns("erroneous_values"))
+    shutil.copy(PLUGIN / "datasources_values/reachthru.yaml", values)
+    (folder / "static").mkdir()
+    settings = folder / "vitrage.conf"
+    settings.write_text(
+        f"[DEFAULT]\ntransport_url = {bus_url}\nuse_nova_versioned_notifications = true\n"
+        "[datasources]\ntypes = nova.instance,nova.host,static,reachthru\n"
+        "path = vitrage.datasources,reachthru.openstack_plugins.vitrage\n"
+        f"[entity_graph]\ndatasources_values_dir = {values}\n"
+        f"[static]\ndirectory = {folder}/static\n"
+        f"[reachthru]\nurl = {controller_url}\n{reachthru}\n{more}"
+    )
+    return settings
+
+
 class Vitrage:
     """Graph, persistor and API; `bus_url` is a RabbitMQ with a virtual host of Vitrage's own.
 
@@ -44,24 +105,15 @@ class Vitrage:
         self.url = f"http://127.0.0.1:{self.port}"
         self.bus_url = bus_url
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        values = folder / "datasources_values"
-        # Vitrage's wheel has its values files with its tests only.
-        (own,) = PROGRAMS.parent.glob(
-            "lib/python3*/site-packages/vitrage/tests/resources/datasources_values"
-        )
-        shutil.copytree(own, values, ignore=shutil.ignore_patterns("erroneous_values"))
-        shutil.copy(PLUGIN / "datasources_values/reachthru.yaml", values)
+        self.static = folder / "static"
         (folder / "api-paste.ini").write_text(_PASTE)
-        self.settings = folder / "vitrage.conf"
-        self.settings.write_text(
-            f"[DEFAULT]\ntransport_url = {bus_url}\nuse_nova_versioned_notifications = true\n"
-            f"[database]\nconnection = {database_url}\n"
+        self.settings = write_settings(
+            folder,
+            bus_url=bus_url,
+            controller_url=controller_url,
+            more=f"[database]\nconnection = {database_url}\n"
             f"[api]\nhost = 127.0.0.1\nport = {self.port}\nauth_mode = noauth\n"
-            f"paste_config = {folder}/api-paste.ini\n"
-            "[datasources]\ntypes = nova.instance,nova.host,reachthru\n"
-            "path = vitrage.datasources,reachthru.openstack_plugins.vitrage\n"
-            f"[entity_graph]\ndatasources_values_dir = {values}\n"
-            f"[reachthru]\nurl = {controller_url}\n"
+            f"paste_config = {folder}/api-paste.ini\n",
         )
 
     def __enter__(self) -> "Vitrage":
@@ -154,28 +206,20 @@ class Vitrage:
                 [PROGRAMS / f"vitrage-{name}", "--config-file", self.settings],
                 stdout=log,
                 stderr=log,
-                env=self._environment(),
+                env=environment(),
                 start_new_session=True,
             )
 
     def _run(self, name: str) -> None:
         done = subprocess.run(
             [PROGRAMS / f"vitrage-{name}", "--config-file", self.settings],
-            env=self._environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
             raise RuntimeError(f"vitrage-{name}: {done.stderr[-4000:]}")
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT / "src"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "LANG": "C.UTF-8",
-        }
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """With the workers that it forked."""

@@ -217,26 +217,28 @@ class Agent:
         self.bus._connection._keeper.cancel()
 
     def toggle(self, instance):
-        """The instance's next change: a raise, or the clearing of it."""
-        fault_id = f"{instance}-{self.raised[instance]}"
-        for status in ("raised", "cleared"):
-            self.seq += 1
-            moment = now()
-            self.outbox[instance].append(
-                FaultChange(
-                    fault_id=fault_id,
-                    seq=self.seq,
-                    status=status,
-                    kind="heartbeat_lost",
-                    severity="critical",
-                    instance_uuid=instance,
-                    instance_name=instance,
-                    host=self.host,
-                    raised_at=moment,
-                    cleared_at=moment if status == "cleared" else None,
-                )
+        """The instance's next fault: the raise, and the clearing of it."""
+        self.change(instance, "raised")
+        self.change(instance, "cleared")
+
+    def change(self, instance, status):
+        self.seq += 1
+        moment = now()
+        self.outbox[instance].append(
+            FaultChange(
+                fault_id=f"{instance}-{self.raised[instance]}",
+                seq=self.seq,
+                status=status,
+                kind="heartbeat_lost",
+                severity="critical",
+                instance_uuid=instance,
+                instance_name=instance,
+                host=self.host,
+                raised_at=moment,
+                cleared_at=moment if status == "cleared" else None,
             )
-        self.raised[instance] += 1
+        )
+        self.raised[instance] += status == "cleared"
         self._send_next(instance)
 
     def broadcast(self, instance, text):

@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from reachthru.bus import BusDoor, topic_notifier
 from servers.rabbitmq import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +23,7 @@ PROGRAMS = ROOT / ".venv-vitrage/bin"  # tools/setup-vitrage makes it
 PLUGIN = ROOT / "src/reachthru/openstack_plugins/vitrage"
 START_S = 180  # 10 on an idle machine
 STOP_S = 30
+TOPIC = "vitrage_notifications"
 
 _PASTE = """
 [composite:vitrage+noauth]
@@ -57,6 +61,10 @@ def event(fault_id=None, **what):
     return {"time": "2026-01-01T00:00:00.000000", "type": "reachthru.fault", "details": details}
 
 
+def uuids(count):
+    return [str(uuid.uuid4()) for _ in range(count)]
+
+
 def environment() -> dict[str, str]:
     """Of whatever runs in .venv-vitrage: our plugin is there as it is in this tree."""
     return {
@@ -78,7 +86,7 @@ def write_settings(
     )
     shutil.copytree(own, values, ignore=shutil.ignore_patterns("erroneous_values"))
     shutil.copy(PLUGIN / "datasources_values/reachthru.yaml", values)
-    (folder / "static").mkdir()
+    shutil.copytree(PLUGIN / "static", folder / "static")
     settings = folder / "vitrage.conf"
     settings.write_text(
         f"[DEFAULT]\ntransport_url = {bus_url}\nuse_nova_versioned_notifications = true\n"
@@ -104,8 +112,9 @@ class Vitrage:
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.bus_url = bus_url
+        self.vhost = bus_url.rpartition("/")[2]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.static = folder / "static"
+        self.group = folder / "static/server_group.yaml"
         (folder / "api-paste.ini").write_text(_PASTE)
         self.settings = write_settings(
             folder,
@@ -152,6 +161,10 @@ class Vitrage:
     def kill(self, name: str) -> None:
         self._end(self._processes.pop(name))
 
+    def restart(self, name: str) -> None:
+        self.stop(name)
+        self.start(name)
+
     def freeze(self) -> None:
         """It answers nobody, and its connections stay open."""
         self._signal(signal.SIGSTOP)
@@ -166,6 +179,37 @@ class Vitrage:
         """The active ones, of `GET /v1/alarm`."""
         found: list[dict[str, Any]] = self.ask("GET", "/v1/alarm?vitrage_id=all&all_tenants=1")
         return found
+
+    def add_templates(self, *files: Path) -> None:
+        """As `openstack rca template add` does; returns when they are in use."""
+        # Vitrage wants texts only.
+        templates = [(str(file), yaml.load(file.read_text(), yaml.BaseLoader)) for file in files]
+        self.ask("PUT", "/v1/template", {"templates": templates, "template_type": "standard"})
+        deadline = time.monotonic() + START_S
+        while True:
+            found = self.ask("GET", "/v1/template")
+            wrong = [item for item in found if item["status"] == "ERROR"]
+            if wrong or time.monotonic() > deadline:
+                raise RuntimeError(f"templates: {found}")
+            if sum(item["status"] == "ACTIVE" for item in found) >= len(files):
+                return
+            time.sleep(0.1)
+
+    async def tell_of_instance(self, instance: str, host: str) -> None:
+        """As Nova does, in as far as Vitrage reads it."""
+        data = {
+            "uuid": instance,
+            "host": host,
+            "state": "active",
+            "host_name": "db-1",
+            "tenant_id": "p",
+            "instance_name": "instance-00000001",
+        }
+        notifier = topic_notifier(
+            self.bus_url, exchange="nova", topic=TOPIC, publisher="nova", door=BusDoor()
+        )
+        await notifier.notify("instance.create.end", {"nova_object.data": data})
+        await notifier.close()
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         request = urllib.request.Request(

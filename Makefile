@@ -21,8 +21,9 @@ lint: setup ## style, types, import contracts
 	$(BIN)/lint-imports
 
 # What others' code needs is fetched while ours is looked at.
-test: setup ## all checks and tests, real VMs and a real Nova included
-	@tools/setup-nova & nova=$$!; $(MAKE) --no-print-directory lint && wait $$nova
+test: setup ## all checks and tests, real VMs, a real Nova and a real Vitrage included
+	@{ tools/setup-nova && tools/setup-vitrage; } & others=$$!; \
+		$(MAKE) --no-print-directory lint && wait $$others
 	@tools/run-tests
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)

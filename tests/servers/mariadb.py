@@ -10,7 +10,7 @@ from pathlib import Path
 
 from servers.postgresql import free_port
 
-SERVER = Path("/usr/sbin/mariadbd")  # Debian's place; tools/setup-vitrage installs it
+SERVER = Path("/usr/sbin/mariadbd")  # Debian's place; `make setup` installs it
 START_S = 60  # 1 on an idle machine
 
 

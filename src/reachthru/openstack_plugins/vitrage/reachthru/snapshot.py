@@ -28,7 +28,7 @@ def active_faults(
                 reasons.append(f"{url}: {error}")
             # requests lets OSError through where a certificate file can't be read.
             except (requests.RequestException, OSError) as error:
-                reasons.append(f"{url}: {_root(error)}")
+                reasons.append(f"{url}: {_reason(error)}")
     why = "; ".join(reasons) or "[reachthru] url is empty"
     raise SnapshotError(f"no snapshot of faults: {why}")
 
@@ -65,11 +65,15 @@ def _page(session: requests.Session, url: str, marker: dict[str, str], **how: An
     return list(page)
 
 
-def _root(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What happened at the bottom: requests and urllib3 wrap it several times over."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, ConnectionResetError):
+        # asyncio's server goes without a word where a client's certificate is missing or wrong.
+        return f"{said}; does it want a certificate? [reachthru] cert_file, key_file"
+    return str(said)
 
 
 def first_line(file: str) -> str:

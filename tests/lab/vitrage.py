@@ -25,6 +25,14 @@ START_S = 180  # 10 on an idle machine
 STOP_S = 30
 TOPIC = "vitrage_notifications"
 
+# A compute node that Vitrage knows, as if Nova had named it.
+HOST = "compute-9"
+_HOST = f"""
+metadata: {{name: host}}
+definitions:
+  entities: [{{static_id: host, type: nova.host, id: {HOST}}}]
+  relationships: []
+"""
 _PASTE = """
 [composite:vitrage+noauth]
 use = egg:Paste#urlmap
@@ -87,6 +95,7 @@ def write_settings(
     shutil.copytree(own, values, ignore=shutil.ignore_patterns("erroneous_values"))
     shutil.copy(PLUGIN / "datasources_values/reachthru.yaml", values)
     shutil.copytree(PLUGIN / "static", folder / "static")
+    (folder / "static/host.yaml").write_text(_HOST)
     settings = folder / "vitrage.conf"
     settings.write_text(
         f"[DEFAULT]\ntransport_url = {bus_url}\nuse_nova_versioned_notifications = true\n"

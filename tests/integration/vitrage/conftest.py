@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.controllers import Controller, Mosquitto, free_port
-from lab.vitrage import PROGRAMS, Vitrage, environment, write_settings
+from lab.vitrage import PLUGIN, PROGRAMS, Vitrage, environment, write_settings
 from servers.mariadb import MariadbServer
 
 DEADLINE_S = 60
@@ -79,6 +79,7 @@ def vitrage(rabbitmq_server, tmp_path_factory):
         ) as services,
     ):
         services.controller_port = port
+        services.add_templates(*PLUGIN.glob("templates/*.yaml"))
         yield services
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from lab.controllers import Agent, Webhook, until
 from lab.proxy import Proxy
-from lab.vitrage import PLUGIN, TOPIC, event, uuids
+from lab.vitrage import HOST, TOPIC, event, uuids
 from reachthru.bus import BusDoor, topic_notifier
 
 pytestmark = pytest.mark.xdist_group("vitrage")
@@ -125,26 +125,27 @@ async def test_a_hundred_instances_that_fail_at_once_are_a_hundred_alarms(
     assert {"stored", "controller"} <= set(faults[0]["stages_ms"])
 
 
-async def test_a_lost_host_is_an_alarm_on_it_until_it_is_back(vitrage, mosquitto, make_controller):
+async def test_a_lost_host_is_an_alarm_on_it_and_its_instances_until_it_is_back(
+    vitrage, mosquitto, make_controller
+):
     await make_controller(BUS.format(bus=vitrage.bus_url) + "[hosts]\nlost_after_s = 2\n")
-    host = f"compute-{uuids(1)[0]}"
-    agent = Agent(mosquitto.url, host, uuids(1))
-    async with agent:
+    (instance,) = instances = uuids(1)
+    await vitrage.tell_of_instance(instance, HOST)
+    async with Agent(mosquitto.url, HOST, instances) as agent:
         await agent.vanish()
-        alarms = await settle(vitrage, [host], [host])
-        assert alarms[host]["name"] == "host_lost"
-        assert alarms[host]["vitrage_resource_type"] == "nova.host"
-    async with Agent(mosquitto.url, host, agent.instances):
-        await settle(vitrage, [], [host])
+        alarms = await settle(vitrage, [HOST], [HOST])
+        assert alarms[HOST]["name"] == "host_lost"
+        await deduced(vitrage, HOST, set(), "ERROR")
+        await deduced(vitrage, instance, {"instance is on a lost host"}, "ERROR")
+    async with Agent(mosquitto.url, HOST, instances):
+        await settle(vitrage, [], [HOST])
+        await deduced(vitrage, instance, set(), "OK")
 
 
 async def test_templates_deduce_what_faults_mean(vitrage, mosquitto, make_controller):
     """For the instance, and for its server group."""
     static = yaml.safe_load(vitrage.group.read_text())["definitions"]
     group, sick, _well = (entity["id"] for entity in static["entities"])
-    names = ("instance_faults", "host_lost", "server_group", "mark_down")
-    files = (PLUGIN / f"templates/{name}.yaml" for name in names)
-    await asyncio.to_thread(vitrage.add_templates, *files)
     await vitrage.tell_of_instance(sick, "compute-0")
     await make_controller(BUS.format(bus=vitrage.bus_url))
     async with Agent(mosquitto.url, "compute-0", [sick]) as agent:

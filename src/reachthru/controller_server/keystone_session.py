@@ -8,6 +8,7 @@ It blocks: what calls `session` or `adapter` does so in a thread; `KeystoneServi
 """
 
 import asyncio
+import contextlib
 import copy
 import importlib.util
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ class ServiceTerms(NamedTuple):
 def options(own: Sequence[cfg.Opt]) -> list[cfg.Opt]:
     """What a section may hold: `own` options, and keystoneauth's where it is installed."""
     if not is_installed():
-        return [*own, *_OWN_OPTIONS]
+        return [*own, *_OWN_OPTIONS, cfg.StrOpt("auth_type")]
     from keystoneauth1 import loading  # noqa: PLC0415
 
     found = [
@@ -72,6 +73,10 @@ def options(own: Sequence[cfg.Opt]) -> list[cfg.Opt]:
     by_name: dict[str, cfg.Opt] = {}
     for option in (*own, *_OWN_OPTIONS, *found):
         by_name.setdefault(option.dest, copy.copy(option)).required = False
+    # An old name of theirs (`url` was admin_token's `endpoint`) may be a name of ours.
+    ours = {option.name for option in own}
+    for option in by_name.values():
+        option.deprecated_opts = [old for old in option.deprecated_opts if old.name not in ours]
     return list(by_name.values())
 
 
@@ -164,21 +169,24 @@ class KeystoneService:
         return await loop.run_in_executor(self._thread, self._terms, anew)
 
     def _terms(self, anew: bool) -> ServiceTerms:
-        from keystoneauth1.exceptions import ClientException  # noqa: PLC0415
+        from keystoneauth1.exceptions import ClientException, EndpointNotFound  # noqa: PLC0415
 
+        endpoint = None
         try:
             if self._adapter is None:
                 self._adapter = adapter(self._conf, self._section, self._service_type)
             if anew:
                 self._adapter.invalidate()
             headers = self._adapter.session.get_auth_headers() or {}
-            endpoint = self._adapter.get_endpoint()
+            with contextlib.suppress(EndpointNotFound):
+                endpoint = self._adapter.get_endpoint()
         except ClientException as error:
             reason = without_secrets(" ".join(str(error).split())) or type(error).__name__
             raise KeystoneError(f"Keystone: {reason}") from error
         if not endpoint:
             raise KeystoneError(
-                f"Keystone's catalog has no {self._adapter.service_type}: name its URL as"
-                f" [{self._section}] endpoint_override"
+                f"Keystone's catalog has no {self._adapter.service_type} in region"
+                f" {self._adapter.region_name or 'any'}; [{self._section}] endpoint_override may"
+                " name its URL"
             )
         return ServiceTerms(endpoint.rstrip("/"), dict(headers))

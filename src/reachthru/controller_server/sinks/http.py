@@ -7,6 +7,7 @@ later; a redirect, too, is a no: nobody may lead faults elsewhere.
 
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,25 +17,49 @@ from msgspec import Struct
 from oslo_config import cfg
 
 from reachthru import __version__
-from reachthru.certificates import client_tls
-from reachthru.controller_server.keystone_session import KeystoneError, KeystoneService
+from reachthru.certificates import CertificateError, client_tls
+from reachthru.controller_server.keystone_session import (
+    KeystoneError,
+    KeystoneService,
+    ServiceTerms,
+)
 from reachthru.controller_server.sinks.base import NotNowError, RefusedError
 from reachthru.secret_files import origin, without_secrets
 
 # 4xx that ask for patience, not for another request (RFC 9110, 6585, 8470).
 _PATIENCE = frozenset({408, 425, 429})
 # A wrong token, role or policy: not the change's fault.
-_NOT_ALLOWED = frozenset({401, 403})
-ANSWER_LIMIT_BYTES = 64 * 1024  # what is longer is cut off there
+NOT_ALLOWED = frozenset({401, 403})
+ANSWER_LIMIT_BYTES = 64 * 1024
 _QUOTE_LENGTH = 200
+_THEIR_NAMES = {"ca_file": "cafile", "cert_file": "certfile", "key_file": "keyfile"}
+
+
+def service_options(timeout_s: float = 5.0) -> list[cfg.Opt]:
+    """What `ServiceClient` needs of its section: keystoneauth's names, which stand first."""
+    return [
+        cfg.FloatOpt("timeout", default=timeout_s, min=0.1, max=60.0),
+        # Whose certificates are trusted (default: the machine's authorities), and ours.
+        cfg.StrOpt("cafile"),
+        cfg.StrOpt("certfile"),
+        cfg.StrOpt("keyfile"),
+        cfg.BoolOpt("insecure", default=False),
+        # Where the service is; empty: where Keystone's catalog has it.
+        cfg.StrOpt("endpoint_override"),
+    ]
 
 
 class Answer(Struct, frozen=True):
-    """`said` is for errors: who answered, what, and the beginning of its body."""
+    """`said` is for errors: who answered, what, and the beginning of its body.
+
+    `next_page` is the URL that its header Link names as `next`.
+    """
 
     status: int
+    headers: Mapping[str, str]  # of any case
     body: bytes
     said: str
+    next_page: str | None = None
 
     @property
     def is_yes(self) -> bool:
@@ -95,28 +120,45 @@ class HttpClient:
         await self._session.close()
 
     async def send(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
     ) -> Answer:
-        """Whatever the answer says. Raises aiohttp's `ClientError`, `TimeoutError`."""
+        """Whatever the answer says, cut off at `limit_bytes`.
+
+        Raises aiohttp's `ClientError`, `TimeoutError`.
+        """
         async with self._session.request(
             method, url, data=body, headers=headers, allow_redirects=False
         ) as answer:
             said = f"{origin(url)} answered {answer.status} {answer.reason}"
-            found = await _beginning(answer.content)
-            return Answer(answer.status, found, said + _quoted(found))
+            found = await _beginning(answer.content, limit_bytes)
+            next_page = str(answer.links["next"]["url"]) if "next" in answer.links else None
+            return Answer(answer.status, answer.headers, found, said + _quoted(found), next_page)
 
 
 class ServiceClient:
     """A service of OpenStack's: found by Keystone's catalog, asked with Keystone's token.
 
-    `section` of `conf` holds keystoneauth's options, checked with `keystone_session.check`.
+    `section` of `conf` holds `service_options()` and keystoneauth's, checked with
+    `keystone_session.check`; without an auth_type it names its endpoint_override, and no token is
+    shown. Raises `CertificateError`.
     """
 
     def __init__(self, conf: cfg.ConfigOpts, section: str, service_type: str) -> None:
         own = conf[section]
         self.timeout_s: float = own.timeout
-        self._http = HttpClient(timeout_s=own.timeout, tls=section_tls(own))
-        self._keystone = KeystoneService(conf, section, service_type)
+        self._http = HttpClient(
+            timeout_s=own.timeout,
+            tls=_section_tls(own),
+            headers={"Accept": "application/json"},
+        )
+        self._without_keystone = ServiceTerms((own.endpoint_override or "").rstrip("/"), {})
+        self._keystone = KeystoneService(conf, section, service_type) if own.auth_type else None
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -128,55 +170,92 @@ class ServiceClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._keystone.close()
+        if self._keystone is not None:
+            self._keystone.close()
         await self._http.__aexit__(kind, error, traceback)
 
     async def send(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
     ) -> Answer:
-        """`path` follows the service's endpoint; `body` becomes JSON.
+        """Whatever the answer says. `path` follows the service's endpoint; `body` becomes JSON.
 
         Raises aiohttp's `ClientError`, `TimeoutError`, and `NotNowError` where there is no token.
         """
         data = b"" if body is None else msgspec.json.encode(body)
-        answer = await self._send(method, path, data, headers or {}, anew=False)
-        if answer.status == 401:  # the token was revoked, or Keystone's keys were rotated
-            answer = await self._send(method, path, data, headers or {}, anew=True)
+        send = partial(self._send, method, path, data, headers or {}, limit_bytes=limit_bytes)
+        answer = await send(await self._terms(anew=False))
+        if answer.status == 401 and self._keystone is not None:
+            # The token was revoked, or Keystone's keys were rotated.
+            answer = await send(await self._terms(anew=True))
         return answer
 
     async def ask(
-        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        patience_for: frozenset[int] = frozenset(),
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
     ) -> Answer:
-        """`send`, where only a yes will do. Raises `RefusedError`, too."""
-        answer = await self.send(method, path, body, headers)
-        answer.insist_on_yes(_NOT_ALLOWED)
+        """`send`, and the answer is a yes. After a status in `patience_for` it is tried again.
+
+        Raises `RefusedError`, too.
+        """
+        answer = await self.send(method, path, body, headers, limit_bytes=limit_bytes)
+        answer.insist_on_yes(NOT_ALLOWED | patience_for)
         return answer
 
     async def _send(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], *, anew: bool
+        self,
+        method: str,
+        path: str,
+        data: bytes,
+        headers: Mapping[str, str],
+        terms: ServiceTerms,
+        *,
+        limit_bytes: int,
     ) -> Answer:
-        try:
-            terms = await self._keystone.terms(anew=anew)
-        except KeystoneError as error:
-            raise NotNowError(str(error)) from error
+        url = terms.endpoint + path
         return await self._http.send(
-            method, terms.endpoint + path, body, {**terms.headers, **headers}
+            method, url, data, {**terms.headers, **headers}, limit_bytes=limit_bytes
         )
 
+    async def _terms(self, *, anew: bool) -> ServiceTerms:
+        if self._keystone is None:
+            return self._without_keystone
+        try:
+            return await self._keystone.terms(anew=anew)
+        except KeystoneError as error:
+            raise NotNowError(str(error)) from error
 
-def section_tls(section: Any) -> ssl.SSLContext:
+
+def _section_tls(section: Any) -> ssl.SSLContext:
     """As keystoneauth's options of `section` say. Raises `CertificateError`."""
-    tls = client_tls(section.cafile or None, section.certfile or None, section.keyfile or None)
+    try:
+        tls = client_tls(section.cafile or None, section.certfile or None, section.keyfile or None)
+    except CertificateError as error:
+        said = str(error)
+        for ours, theirs in _THEIR_NAMES.items():
+            said = said.replace(f"{ours} = ", f"{theirs} = ")
+        raise CertificateError(said) from error
     if section.insecure:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
     return tls
 
 
-async def _beginning(content: aiohttp.StreamReader) -> bytes:
+async def _beginning(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
     found = bytearray()
-    while len(found) < ANSWER_LIMIT_BYTES:
-        part = await content.read(ANSWER_LIMIT_BYTES - len(found))
+    while len(found) < limit_bytes:
+        part = await content.read(limit_bytes - len(found))
         if not part:
             break
         found += part

@@ -21,8 +21,8 @@ lint: setup ## style, types, import contracts
 	$(BIN)/lint-imports
 
 # What others' code needs is fetched while ours is looked at.
-test: setup ## all checks and tests, real VMs and a real Nova included
-	@(tools/setup-nova && tools/setup-masakari-tacker) & others=$$!; \
+test: setup ## all checks and tests, with a real Nova, Vitrage, Masakari and Tacker, and real VMs
+	@(tools/setup-nova && tools/setup-vitrage && tools/setup-masakari-tacker) & others=$$!; \
 		$(MAKE) --no-print-directory lint && wait $$others
 	@tools/run-tests
 

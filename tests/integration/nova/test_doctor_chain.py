@@ -79,7 +79,7 @@ async def test_a_fault_reaches_the_vnf_manager_through_nova_and_aodh(
         host = server.compute_host
         async with Agent(controller.broker.url, host, [server.id]) as agent:
             told, began = len(manager.told), time.monotonic()
-            fault_id = agent.raise_fault(server.id)
+            fault_id = agent.change(server.id, "raised")
             await until(lambda told=told: len(manager.told) > told)
             webhook_ms = (time.monotonic() - began) * 1000
             row = await stages(controller, fault_id)

@@ -462,7 +462,7 @@ async def test_a_controller_killed_while_nova_reboots_does_it_once(nova, front, 
         front.answer = answer
         await controller.start()
         async with Agent(broker.url, server.compute_host, [server.id]) as agent:
-            agent.raise_fault(server.id, corrective_action="reboot")
+            agent.change(server.id, "raised", corrective_action="reboot")
             await asyncio.wait_for(killed.wait(), 40)
             await controller.start()
 

@@ -76,7 +76,7 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[sinks]\nenabled = log, vitrage", ["[sinks] enabled", "'vitrage'", "log, webhook"]),
+        ("[sinks]\nenabled = log, pager", ["[sinks] enabled", "'pager'", "log, webhook"]),
         ("[sinks]\nenabled =", ["[sinks] enabled", "log, webhook"]),
         ("[sinks]\nenabled = webhook", ["[sink_webhook] url", "http"]),
         ("[sinks]\nenabled = webhook\n[sink_webhook]\nurl = ftp://x", ["ftp://x", "http"]),

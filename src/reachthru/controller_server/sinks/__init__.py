@@ -12,12 +12,22 @@ from reachthru.controller_server.sinks.masakari import MasakariSink
 from reachthru.controller_server.sinks.mqtt import MqttSink
 from reachthru.controller_server.sinks.nova import NovaSink
 from reachthru.controller_server.sinks.tacker import TackerSink
+from reachthru.controller_server.sinks.vitrage import VitrageSink
 from reachthru.controller_server.sinks.webhook import WebhookSink
 from reachthru.service import SettingsError
 
 SINKS: dict[str, type[Sink]] = {
     sink.name: sink
-    for sink in (LogSink, WebhookSink, MqttSink, DoctorSink, MasakariSink, TackerSink, NovaSink)
+    for sink in (
+        LogSink,
+        WebhookSink,
+        MqttSink,
+        DoctorSink,
+        MasakariSink,
+        TackerSink,
+        NovaSink,
+        VitrageSink,
+    )
 }
 
 

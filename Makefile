@@ -22,13 +22,12 @@ lint: setup ## style, types, import contracts
 
 # What others' code needs is fetched while ours is looked at.
 test: setup ## all checks and tests, with a real Nova, Vitrage, Masakari and Tacker, and real VMs
-	@(tools/setup-nova && tools/setup-vitrage && tools/setup-masakari-tacker) & others=$$!; \
-		$(MAKE) --no-print-directory lint && wait $$others
+	@tools/setup-services nova masakari-tacker vitrage & services=$$!; \
+		$(MAKE) --no-print-directory lint && wait $$services
 	@tools/run-tests
 
 doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to a webhook, timed
-	@tools/setup-nova
-	@tools/setup-aodh
+	@tools/setup-services nova aodh
 	@$(BIN)/pytest -q -s -m doctor_chain
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
@@ -39,4 +38,4 @@ bench: setup ## all benchmarks, as a table and build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 clean: ## forget what was built and installed here
-	rm -rf build .venv
+	rm -rf build .venv .venv-*

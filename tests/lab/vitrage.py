@@ -19,7 +19,7 @@ from reachthru.bus import BusDoor, topic_notifier
 from servers.rabbitmq import free_ports
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ROOT / ".venv-vitrage/bin"  # tools/setup-vitrage makes it
+PROGRAMS = ROOT / ".venv-vitrage/bin"  # tools/setup-services makes it
 PLUGIN = ROOT / "src/reachthru/openstack_plugins/vitrage"
 START_S = 180  # 10 on an idle machine
 STOP_S = 30

@@ -3,7 +3,7 @@
     Nova's legacy notification -> ceilometer-agent-notification -> topic alarm.all ->
     aodh-listener (event alarms) -> aodh-notifier -> the alarm's webhook
 
-tools/setup-aodh makes the environment in which they run.
+tools/setup-services makes the environment in which they run.
 """
 
 import contextlib

@@ -19,7 +19,7 @@ from reachthru.controller_server.nova.settings import nova_settings, options
 from servers.rabbitmq import RabbitMqServer
 
 ROOT = Path(__file__).parents[3]
-NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-nova makes it
+NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-services makes it
 NOVA_SERVER = Path(__file__).with_name("nova_server.py")
 DEADLINE_S = 40
 

@@ -19,7 +19,7 @@ class Server:
     """A script beside this file, in that venv; prints {"url": ...} when it is up."""
 
     def __init__(self, script, folder, *arguments):
-        assert PYTHON.exists(), "run tools/setup-nova and tools/setup-masakari-tacker"
+        assert PYTHON.exists(), "run tools/setup-services nova masakari-tacker"
         self._log = (folder / "log").open("wb")
         self._process = subprocess.Popen(
             [PYTHON, Path(__file__).with_name(script), folder, *arguments],

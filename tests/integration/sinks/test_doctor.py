@@ -11,7 +11,7 @@ PYTHON = Path(__file__).parents[3] / ".venv-vitrage/bin/python"
 
 def alarms(*faults):
     """That Vitrage has after these changes, by name."""
-    assert PYTHON.exists(), "run tools/setup-vitrage"
+    assert PYTHON.exists(), "run tools/setup-services vitrage"
     done = subprocess.run(
         [PYTHON, Path(__file__).with_name("doctor_in_vitrage.py")],
         input=json.dumps([SHAPES["vitrage"].body(fault) for fault in faults]),

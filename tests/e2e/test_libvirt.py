@@ -8,9 +8,6 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from reachthru.demo.libvirt_vm import LibvirtVm
-from reachthru.demo.vm import GUEST_AGENT_PORT
-
 REPETITIONS = 20
 QEMU_HOLDS_BACK_MS = 1_000
 AT_ONCE_MS = 150
@@ -180,15 +177,3 @@ def test_a_guest_daemon_that_was_stopped_said_goodbye(libvirt_vm, libvirt_watch)
     assert libvirt_watch.heard(since) == []
     libvirt_vm.start_daemon()
     libvirt_watch.wait_well()
-
-
-def test_a_domain_without_the_port_is_left_alone(libvirt_stack, libvirt_image):
-    image, folder = libvirt_image, libvirt_stack.folder
-    with LibvirtVm(image, folder, None, ports=(GUEST_AGENT_PORT,)) as vm:
-        vm.wait_until_up()
-        assert vm.run("ls /dev/virtio-ports").output.split() == [GUEST_AGENT_PORT, "reachthru.lab"]
-        vm.kill()
-        time.sleep(QUIET_S)
-        assert libvirt_stack.instance(vm.uuid) == {}
-        told = [delivery.fault["instance_uuid"] for delivery in libvirt_stack.consumer.deliveries()]
-        assert vm.uuid not in told

@@ -43,6 +43,8 @@ host = {host}
 driver = {discovery}
 [directory]
 path = {ports}
+[libvirt]
+hotplug = true
 [bus]
 url = {bus_url}
 [outbox]

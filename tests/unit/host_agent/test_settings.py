@@ -41,7 +41,8 @@ def test_every_documented_key_is_read(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "[DEFAULT]\nhost = compute-7\n[discovery]\ndriver = directory\n"
-        "[libvirt]\nconnection_uri = qemu+tls://x/system\nhotplug = true\n[directory]\npath = /srv/ports\n"
+        "[libvirt]\nconnection_uri = qemu+tls://x/system\nhotplug = true\n"
+        "[directory]\npath = /srv/ports\n"
         "[heartbeat]\nmin_interval_ms = 250\nfailure_threshold = 3\nregistration_limit_s = 120\n"
         "[bus]\nurl = mqtts://broker:1884\nca_file = /ca\ncert_file = /cert\nkey_file = /key\n"
         "username = me\npassword_file = /password\n[outbox]\npath = /srv/outbox.sqlite\n",

@@ -367,8 +367,8 @@ def test_an_instance_that_went_while_the_agent_was_away_is_lost() -> None:
 def test_a_guest_that_nobody_asked_to_watch_has_no_faults() -> None:
     case = Case(limit_s=60)
     case.judge.watch(False, 0.0)
-    case.running().registered()
-    assert case.judge.deadline() is None
+    assert case.running().judge.deadline() is None
+    case.registered()
     case.judge.heard(PORT, LOST)
     case.unwell("reboot")
     case.judge.port_closed(PORT, 1.0, 1.0)

@@ -15,7 +15,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from reachthru.demo.libvirt_daemons import CONNECTION_URI, DOMAIN_TITLE
+from reachthru.demo.libvirt_daemons import CONNECTION_URI, DOMAIN_TITLE, remove
 from reachthru.demo.libvirt_vm import LibvirtVm
 from reachthru.demo.vm import GUEST_AGENT_PORT
 
@@ -188,22 +188,24 @@ def test_without_nova_s_word_the_port_is_the_request(libvirt_stack, plugged_vm, 
     assert libvirt_stack.instance(plugged_vm.uuid)["name"] == plugged_vm.name
 
 
-@contextlib.contextmanager
-def empty_domain(name, devices):
-    """No guest in it; its flavor asks for a heartbeat."""
-    metadata = nova_metadata({HEARTBEAT: "true"}).replace(
-        "<instance>", f"<instance xmlns='{NOVA}'>"
-    )
-    connection = libvirt.open(CONNECTION_URI)
-    domain = connection.createXML(
-        f"""
+def empty_domain_xml(name, specs, devices=""):
+    """No guest in it."""
+    metadata = nova_metadata(specs).replace("<instance>", f"<instance xmlns='{NOVA}'>", 1)
+    return f"""
         <domain type='qemu'>
           <name>{name}</name><title>{DOMAIN_TITLE}</title><metadata>{metadata}</metadata>
           <memory unit='MiB'>32</memory>
           <os><type arch='x86_64' machine='pc'>hvm</type></os>
           <devices>{devices}<memballoon model='none'/></devices>
         </domain>"""
-    )
+
+
+@contextlib.contextmanager
+def empty_domain(devices, name=None):
+    """Its flavor asks for a heartbeat."""
+    connection = libvirt.open(CONNECTION_URI)
+    name = name or f"instance-{uuids.uuid4().hex[:8]}"
+    domain = connection.createXML(empty_domain_xml(name, {HEARTBEAT: "true"}, devices))
     try:
         yield domain
     finally:
@@ -224,7 +226,7 @@ def assert_said_once(stack, domain, text):
 
 
 def test_where_no_port_can_be_plugged_in_it_is_said_once_and_nobody_is_sick(libvirt_stack):
-    with empty_domain(f"instance-{uuids.uuid4().hex[:8]}", "") as domain:
+    with empty_domain("") as domain:
         assert_said_once(libvirt_stack, domain, "without a virtio-serial controller")
 
 
@@ -233,7 +235,30 @@ def test_a_port_that_libvirt_refuses_to_plug_in_is_tried_once_and_said(libvirt_s
     in_the_way = Path(f"/var/lib/libvirt/qemu/{PORT}.{name}.sock")
     in_the_way.mkdir()
     try:
-        with empty_domain(name, "<controller type='virtio-serial'/>") as domain:
+        with empty_domain("<controller type='virtio-serial'/>", name) as domain:
             assert_said_once(libvirt_stack, domain, "libvirt did not plug one in")
     finally:
         in_the_way.rmdir()
+
+
+def test_a_resized_flavor_counts_from_the_domains_next_start(libvirt_stack):
+    """Nova's resize: the domain is defined anew while it is off."""
+    name = f"instance-{uuids.uuid4().hex[:8]}"
+    connection = libvirt.open(CONNECTION_URI)
+    domain = connection.defineXML(empty_domain_xml(name, {}))
+    uuid = domain.UUIDString()
+    try:
+        domain.create()
+        plain, kind = nova_metadata({HEARTBEAT: "true"}), libvirt.VIR_DOMAIN_METADATA_ELEMENT
+        domain.setMetadata(kind, plain, "nova", NOVA, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        time.sleep(QUIET_S)
+        assert libvirt_stack.instance(uuid) == {}
+        domain.destroy()
+        domain.create()
+        libvirt_stack.wait_until(
+            lambda: libvirt_stack.instance(uuid).get("state") == "running", "the instance"
+        )
+    finally:
+        remove(domain)
+        connection.close()
+    libvirt_stack.wait_until(lambda: libvirt_stack.instance(uuid) == {}, "it to leave")

@@ -15,6 +15,7 @@ from typing import Any, Self
 from reachthru.demo.consumer import Consumer
 from reachthru.demo.errors import DemoError
 from reachthru.demo.processes import Process
+from reachthru.demo.vm import BOOT_TIMEOUT_S
 
 HOST = "compute-0"
 _START_TIMEOUT_S = 20
@@ -154,7 +155,7 @@ class Stack:
                     raise StackError(f"{name} ended by itself\n{self.logs()}")
             time.sleep(_POLL_S)
 
-    def wait_registered(self, uuid: str, timeout_s: float = _START_TIMEOUT_S) -> dict[str, Any]:
+    def wait_registered(self, uuid: str, timeout_s: float = BOOT_TIMEOUT_S) -> dict[str, Any]:
         self.wait_until(
             lambda: bool(self.instance(uuid).get("registered")),
             f"the registration of {uuid}",

@@ -241,21 +241,10 @@ async def test_what_the_guest_asks_for_is_done_and_only_that(sinking, nova, aske
     assert await history(nova, other) == ["create"]
 
 
-async def test_a_guest_that_asks_for_a_reboot_is_in_error_first_and_active_after(sinking, nova):
+async def test_a_reboot_comes_after_the_error_and_neither_is_done_again(sinking, nova):
     sink = await sinking(actions="reset_state, corrective")
     server = await booted(nova)
-
     fault = await sink.raise_fault(server, kind="unhealthy", corrective_action="reboot")
-
-    await sink.settled(fault)
-    await settled(nova, server, "active")
-    assert await history(nova, server) == ["create", "resetState", "reboot"]
-
-
-async def test_what_is_told_again_is_not_done_again(sinking, nova):
-    sink = await sinking(actions="reset_state, corrective")
-    server = await booted(nova)
-    fault = await sink.raise_fault(server, corrective_action="reboot")
     await sink.settled(fault)
     await settled(nova, server, "active")
 

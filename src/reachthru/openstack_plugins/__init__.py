@@ -1,0 +1,1 @@
+"""What other services load into their own processes: small, and each knows that service only."""

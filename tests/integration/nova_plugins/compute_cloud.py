@@ -1,0 +1,113 @@
+"""Nova's own code as one process, with its libvirt driver's subclass of ours on three compute hosts.
+
+    .venv-nova/bin/python compute_cloud.py
+
+libvirt, Neutron, Glance and Cinder are Nova's fakes; all else, the driver included, is real. The
+fake libvirt forgets a domain's channels: here it keeps them. When all is up, one JSON line is
+printed: {"url": the compute endpoint, "image": an image's id, "agent_image": one's that asks for
+the QEMU guest agent}. Until stdin ends, {"xml": instance uuid} is answered with {host: XML of its
+domain there}.
+"""
+
+import nova_server  # tests/integration/nova; sets native threads, and patches them
+
+# isort: split
+import json
+import os
+import sys
+import threading
+import urllib.parse
+
+import fixtures
+from lxml import etree
+from nova import context
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.functional.libvirt import base
+from werkzeug.serving import make_server
+
+HOSTS = ("compute-0", "compute-1", "compute-2")
+
+
+class RememberingDomain(fakelibvirt.Domain):
+    def _parse_definition(self, xml):
+        self._channels = etree.fromstring(xml).findall("./devices/channel")
+        return super()._parse_definition(xml)
+
+    def XMLDesc(self, flags):  # noqa: N802
+        root = etree.fromstring(super().XMLDesc(flags))
+        root.find("./devices").extend(self._channels)
+        return etree.tostring(root, encoding="unicode")
+
+
+class Cloud(base.ServersTestBase):
+    CAST_AS_CALL = False
+
+    def setUp(self):
+        self.flags(api_paste_config=f"{sys.prefix}/etc/nova/api-paste.ini", group="wsgi")
+        quotas = ("instances", "cores", "ram")
+        self.flags(group="quota", **dict.fromkeys(quotas, -1))
+        super().setUp()
+        self.flags(compute_driver="reachthru.LibvirtDriver")
+        self._patch("nova.tests.fixtures.libvirt.Domain", RememberingDomain)
+        self._patch("nova.tests.fixtures.libvirt.Domain.migrateToURI3", self._migrate)
+        # There is no disk.
+        self._patch(
+            "nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off",
+            lambda *_args, **_more: "{}",
+        )
+        for host in HOSTS:
+            self.start_compute(host)
+
+    def _patch(self, name, value):
+        self.useFixture(fixtures.MonkeyPatch(name, value))
+
+    def _migrate(self, domain, destination, params, flags):
+        """What libvirt does with the XML that Nova made for the destination."""
+        host = urllib.parse.urlsplit(destination).hostname
+        self.connection(host).createXML(params["destination_xml"], 0)
+        domain.complete_job()
+
+    def connection(self, host):
+        return self.computes[host].driver._host.get_connection()
+
+    def xml(self, uuid):
+        return {
+            host: domain.XMLDesc(0)
+            for host in HOSTS
+            for domain in self.connection(host).listAllDomains(0)
+            if domain.UUIDString() == uuid
+        }
+
+    def agent_image(self):
+        """As its owner uploads it, `--property hw_qemu_guest_agent=yes`."""
+        image = dict(self.glance.auto_disk_config_enabled_image)
+        image.pop("id")
+        image["properties"] = {**image["properties"], "hw_qemu_guest_agent": "yes"}
+        return self.glance.create(context.get_admin_context(), image)["id"]
+
+
+def main():
+    case = Cloud("setUp")  # unittest wants a method to run; the life is here
+    case.setUp()
+    server = make_server(
+        "127.0.0.1",
+        0,
+        nova_server.Tokens(case.api_fixture.app()),
+        threaded=True,
+        request_handler=nova_server.QuietHandler,
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    about = {
+        "url": f"http://127.0.0.1:{server.server_port}/v2.1",
+        "image": case.glance.auto_disk_config_enabled_image["id"],
+        "agent_image": case.agent_image(),
+    }
+    print(json.dumps(about), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(case.xml(json.loads(line)["xml"])), flush=True)
+    server.shutdown()
+    os._exit(0)  # Nova's threads are not waited for: nothing is kept
+
+
+if __name__ == "__main__":
+    main()

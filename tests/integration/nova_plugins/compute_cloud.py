@@ -1,4 +1,4 @@
-"""Nova's own code as one process, with its libvirt driver's subclass of ours on three compute hosts.
+"""Nova's own code as one process: its API over HTTP, and three compute hosts with our driver.
 
     .venv-nova/bin/python compute_cloud.py
 
@@ -17,15 +17,18 @@ import os
 import sys
 import threading
 import urllib.parse
+from pathlib import Path
 
 import fixtures
 from lxml import etree
 from nova import context
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.libvirt import base
+from oslo_config import cfg
 from werkzeug.serving import make_server
 
 HOSTS = ("compute-0", "compute-1", "compute-2")
+_ALL = fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE | fakelibvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE
 
 
 class RememberingDomain(fakelibvirt.Domain):
@@ -55,17 +58,25 @@ class Cloud(base.ServersTestBase):
             "nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off",
             lambda *_args, **_more: "{}",
         )
+        self._patch("nova.virt.libvirt.utils.get_instance_path", self._instance_path)
         for host in HOSTS:
             self.start_compute(host)
 
     def _patch(self, name, value):
         self.useFixture(fixtures.MonkeyPatch(name, value))
 
+    def _instance_path(self, instance, *_args, **_more):
+        """It is there, as if an image had been made."""
+        path = Path(cfg.CONF.instances_path, instance.uuid)
+        path.mkdir(exist_ok=True)
+        return str(path)
+
     def _migrate(self, domain, destination, params, flags):
         """What libvirt does with the XML that Nova made for the destination."""
         host = urllib.parse.urlsplit(destination).hostname
-        self.connection(host).createXML(params["destination_xml"], 0)
+        self.connection(host).defineXML(params["destination_xml"]).create()
         domain.complete_job()
+        domain.undefine()
 
     def connection(self, host):
         return self.computes[host].driver._host.get_connection()
@@ -74,7 +85,7 @@ class Cloud(base.ServersTestBase):
         return {
             host: domain.XMLDesc(0)
             for host in HOSTS
-            for domain in self.connection(host).listAllDomains(0)
+            for domain in self.connection(host).listAllDomains(_ALL)
             if domain.UUIDString() == uuid
         }
 

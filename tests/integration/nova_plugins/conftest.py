@@ -47,15 +47,38 @@ class Environment:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
         return subprocess.Popen([self.python, script], env=environment, text=True, **more)
 
-    def run(self, code):
-        """What that Python code prints, as JSON."""
-        return json.loads(_run(self.python, "-c", code))
-
 
 def _run(*command):
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+class NovaImported:
+    """A process that has Nova imported, and whose forks run code."""
+
+    def __init__(self, environment):
+        self._log = environment.folder / "imported.log"
+        with self._log.open("wb") as log:
+            self._process = environment.start(
+                HERE / "nova_imported.py",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
+    def run(self, code):
+        """What it prints, as JSON."""
+        self._process.stdin.write(json.dumps(code) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or "null")
+        assert answer is not None, self._log.read_text()
+        return answer
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
 
 
 class Cloud:
@@ -103,13 +126,14 @@ class Cloud:
         body = {"extra_specs": extra_specs}
         return self.compute.post(path, json=body, microversion=microversion)
 
-    def server(self, extra_specs=None, image=None):
-        """Booted, of a flavor with those extra specs."""
+    def server(self, extra_specs=None, image=None, host=None):
+        """Booted, of a flavor with those extra specs; on `host`, or where Nova wants it."""
         server = self.compute.create_server(
             name="vm",
             image_id=image or self.image,
             flavor_id=self.flavor(extra_specs).id,
             networks="none",
+            **({"host": host} if host else {}),
         )
         return self.settled(server, "active")
 
@@ -132,11 +156,11 @@ class Cloud:
             time.sleep(0.05)
         return self.settled(server, "active")
 
-    def force_down(self, host, down):
+    def force_down(self, host):
         services = self.compute.services(binary="nova-compute")
         service_id = next(found.id for found in services if found.host == host)
         path = f"/os-services/{service_id}"
-        answer = self.compute.put(path, json={"forced_down": down}, microversion="2.53")
+        answer = self.compute.put(path, json={"forced_down": True}, microversion="2.53")
         assert answer.status_code == 200
 
     def domain_xml(self, server):
@@ -156,6 +180,13 @@ class Cloud:
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     return Environment(tmp_path_factory.mktemp("nova_plugins"))
+
+
+@pytest.fixture(scope="session")
+def nova_imported(environment):
+    process = NovaImported(environment)
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="session")

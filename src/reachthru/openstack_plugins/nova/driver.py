@@ -18,25 +18,12 @@ _WITH_VIRTIO_SERIAL = ("kvm", "qemu")
 releases.check_driver(driver.LibvirtDriver)
 
 
-class LibvirtDriver(driver.LibvirtDriver):
+class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]  # Nova has no types
     """Nova's own in all else."""
 
-    def _get_guest_config(
-        self,
-        instance: Any,
-        network_info: Any,
-        image_meta: Any,
-        disk_info: Any,
-        rescue: Any = None,
-        *args: Any,
-        **more: Any,
-    ) -> Any:
-        guest = super()._get_guest_config(
-            instance, network_info, image_meta, disk_info, rescue, *args, **more
-        )
-        # A rescue image is not the guest that was promised to answer: there is no port meanwhile.
-        asked = rescue is None and asks_for_port(instance.flavor.extra_specs)
-        if asked and guest.virt_type in _WITH_VIRTIO_SERIAL:
+    def _get_guest_config(self, instance: Any, *args: Any, **more: Any) -> Any:
+        guest = super()._get_guest_config(instance, *args, **more)
+        if guest.virt_type in _WITH_VIRTIO_SERIAL and asks_for_port(instance.flavor.extra_specs):
             guest.add_device(_channel(instance.name))  # the last: others look at the first only
         return guest
 

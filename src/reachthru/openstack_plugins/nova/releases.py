@@ -6,9 +6,9 @@ from importlib import metadata
 
 OLDEST, NEWEST = 32, 34  # 2025.2 to 2026.2
 SUPPORTED = f"Nova {OLDEST} to {NEWEST} are supported"
-# What we override in the libvirt driver, and the parameters that we read or name.
+# What we override in the libvirt driver, and its first parameters, which we read.
 HOOK = "_get_guest_config"
-HOOK_PARAMETERS = ("self", "instance", "network_info", "image_meta", "disk_info", "rescue")
+HOOK_PARAMETERS = ("self", "instance")
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +28,9 @@ def check_driver(parent: type) -> None:
     found = getattr(parent, HOOK, None)
     parameters = tuple(inspect.signature(found).parameters) if found is not None else ()
     if parameters[: len(HOOK_PARAMETERS)] != HOOK_PARAMETERS:
-        expected = ", ".join(HOOK_PARAMETERS[1:])
         raise UnknownReleaseError(
-            f"reachthru: the libvirt driver of Nova {release} has no {HOOK}({expected}, ...), which"
-            f" ours adds the port in; {SUPPORTED}. Install a reachthru made for it, or set"
+            f"reachthru: the libvirt driver of Nova {release} has no {HOOK}(instance, ...),"
+            f" where ours adds the port; {SUPPORTED}. Install a reachthru made for it, or set"
             " compute_driver = libvirt.LibvirtDriver and have no ports"
         )
     if not is_supported(release):

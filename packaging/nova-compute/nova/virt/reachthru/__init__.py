@@ -1,4 +1,4 @@
-"""What `compute_driver = reachthru.LibvirtDriver` means: Nova looks for drivers in nova.virt only."""
+"""`compute_driver = reachthru.LibvirtDriver`: Nova looks for drivers in nova.virt only."""
 
 from reachthru.openstack_plugins.nova.driver import LibvirtDriver
 

@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 import urllib.parse
 from pathlib import Path
 
@@ -97,9 +98,21 @@ class Cloud(base.ServersTestBase):
         return self.glance.create(context.get_admin_context(), image)["id"]
 
 
-def main():
-    case = Cloud("setUp")  # unittest wants a method to run; the life is here
-    case.setUp()
+def hold_open(cloud, about):
+    """The API of that test case, until stdin ends. `about(case)` is printed, with its url."""
+    case = cloud("setUp")  # unittest wants a method to run; the life is here
+    try:
+        case.setUp()
+        print(json.dumps({"url": serve(case), **about(case)}), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(case.xml(json.loads(line)["xml"])), flush=True)
+    except BaseException:
+        traceback.print_exc()
+    print(case.stdlog.logger.output, file=sys.stderr, flush=True)
+    os._exit(0)  # Nova's threads are not waited for: nothing is kept
+
+
+def serve(case):
     server = make_server(
         "127.0.0.1",
         0,
@@ -108,17 +121,13 @@ def main():
         request_handler=nova_server.QuietHandler,
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    about = {
-        "url": f"http://127.0.0.1:{server.server_port}/v2.1",
-        "image": case.glance.auto_disk_config_enabled_image["id"],
-        "agent_image": case.agent_image(),
-    }
-    print(json.dumps(about), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(case.xml(json.loads(line)["xml"])), flush=True)
-    server.shutdown()
-    os._exit(0)  # Nova's threads are not waited for: nothing is kept
+    return f"http://127.0.0.1:{server.server_port}/v2.1"
+
+
+def about(case):
+    image = case.glance.auto_disk_config_enabled_image["id"]
+    return {"image": image, "agent_image": case.agent_image()}
 
 
 if __name__ == "__main__":
-    main()
+    hold_open(Cloud, about)

@@ -2,7 +2,8 @@
 
     bin/python nova_imported.py
 
-Each line on stdin is code, as a JSON string. It prints one line; where it fails that is `null`.
+When all is there it prints `[]`. Each line on stdin is code, as a JSON string. It prints one line;
+where it fails that is `null`.
 """
 
 import os
@@ -19,6 +20,7 @@ sys.modules["libvirt"] = types.ModuleType("libvirt")  # Nova's driver wants it t
 for name in ("api.validation.extra_specs.base", "virt.libvirt.driver", "virt.virtapi"):
     importlib.import_module(f"nova.{name}")
 
+print("[]", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if not child:

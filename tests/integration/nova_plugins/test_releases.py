@@ -54,7 +54,7 @@ base.ExtraSpecValidator = changed
 def start(nova_imported, *, release="34.0.0", hook=None):
     """nova-compute's own loading of the driver: what it ended with, and the log."""
     code = STARTS.format(release=release, changed=hook is not None, hook=hook or "unused(self)")
-    return nova_imported.run(code)
+    return nova_imported.ask(code)
 
 
 def test_a_known_release_starts_in_silence(nova_imported):
@@ -88,13 +88,13 @@ def test_a_release_whose_driver_changed_does_not_start_and_says_why(nova_importe
 
 
 def test_novas_own_validators_and_ours_are_there(nova_imported):
-    ours, novas, _log = nova_imported.run(VALIDATES.format(change=""))
+    ours, novas, _log = nova_imported.ask(VALIDATES.format(change=""))
     assert ours == ["ha:guest_heartbeat", "ha:server_group_messaging"]
     assert novas
 
 
 def test_validators_that_changed_are_told_of_and_the_api_starts(nova_imported):
-    ours, novas, log = nova_imported.run(VALIDATES.format(change=CHANGED))
+    ours, novas, log = nova_imported.ask(VALIDATES.format(change=CHANGED))
     assert ours == []
     assert novas
     assert "ERROR reachthru: this Nova's extra spec validators are not what we know" in log

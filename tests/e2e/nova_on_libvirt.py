@@ -57,7 +57,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
             bytes(1 << 20),
             kernel_id=kernel,
             ramdisk_id=initramfs,
-            os_command_line="panic=0 random.trust_cpu=on mitigations=off quiet loglevel=4",
+            os_command_line="console=ttyS0 panic=0 random.trust_cpu=on mitigations=off quiet loglevel=4",
             hw_rng_model="virtio",
         )
 

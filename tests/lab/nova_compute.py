@@ -53,7 +53,11 @@ class Program:
     """
 
     def __init__(self, environment, script, *arguments, more_path=()):
-        path = (ROOT / "tests/integration/nova", ROOT / "tests/integration/nova_plugins", *more_path)
+        path = (
+            ROOT / "tests/integration/nova",
+            ROOT / "tests/integration/nova_plugins",
+            *more_path,
+        )
         self._log = environment.folder / f"{script.stem}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -105,7 +109,7 @@ class ComputeCloud:
 
     def flavor(self, extra_specs=None):
         name = uuid.uuid4().hex
-        flavor = self.compute.create_flavor(name=name, vcpus=1, ram=512, disk=0)
+        flavor = self.compute.create_flavor(name=name, vcpus=1, ram=256, disk=0)
         if extra_specs:
             answer = self.set_extra_specs(flavor, extra_specs)
             assert answer.status_code == 200, answer.text
@@ -164,5 +168,3 @@ class ComputeCloud:
         for channel in ET.fromstring(self.domain_xml(server)).iterfind("devices/channel"):
             found[channel.find("target").get("name")] = channel.find("source").get("path")
         return found
-
-

@@ -66,7 +66,7 @@ def test_a_known_release_starts_in_silence(nova_imported):
 def test_an_unknown_release_that_still_fits_starts_and_is_told_of(nova_imported):
     outcome, log = start(nova_imported, release="99.0.0")
     assert outcome == "reachthru.openstack_plugins.nova.driver"
-    assert "WARNING reachthru was not tried with Nova 99.0.0: Nova 32 to 34 are supported" in log
+    assert "WARNING reachthru was not tried with Nova 99.0.0 (supported: Nova 34 (2026.2))" in log
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_release_whose_driver_changed_does_not_start_and_says_why(nova_importe
     assert len(said) == 1
     for part in (
         "the libvirt driver of Nova 99.0.0 has no _get_guest_config(",
-        "Nova 32 to 34 are supported",
+        "supported: Nova 34 (2026.2)",
         "compute_driver = libvirt.LibvirtDriver",
     ):
         assert part in said[0]
@@ -98,4 +98,4 @@ def test_validators_that_changed_are_told_of_and_the_api_starts(nova_imported):
     assert ours == []
     assert novas
     assert "ERROR reachthru: this Nova's extra spec validators are not what we know" in log
-    assert "Nova 32 to 34 are supported" in log
+    assert "supported: Nova 34 (2026.2)" in log

@@ -4,8 +4,8 @@ import inspect
 import logging
 from importlib import metadata
 
-OLDEST, NEWEST = 32, 34  # 2025.2 to 2026.2
-SUPPORTED = f"Nova {OLDEST} to {NEWEST} are supported"
+_TRIED = {34: "2026.2"}
+SUPPORTED = "supported: Nova " + ", ".join(f"{major} ({name})" for major, name in _TRIED.items())
 # What we override in the libvirt driver, and its first parameters, which we read.
 HOOK = "_get_guest_config"
 HOOK_PARAMETERS = ("self", "instance")
@@ -35,7 +35,7 @@ def check_driver(parent: type) -> None:
         )
     if not is_supported(release):
         _log.warning(
-            "reachthru was not tried with Nova %s: %s; its libvirt driver has what ours needs",
+            "reachthru was not tried with Nova %s (%s); its libvirt driver has what ours needs",
             release,
             SUPPORTED,
         )
@@ -51,4 +51,4 @@ def nova_release() -> str:
 
 def is_supported(release: str) -> bool:
     major = release.partition(".")[0]
-    return major.isdecimal() and OLDEST <= int(major) <= NEWEST
+    return major.isdecimal() and int(major) in _TRIED

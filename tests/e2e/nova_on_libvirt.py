@@ -1,9 +1,10 @@
 """Nova's own code as one process, with our driver on this machine's own libvirt and QEMU.
 
-    .venv-nova/bin/python nova_on_libvirt.py KERNEL INITRAMFS INSTANCES_FOLDER
+    .venv-nova/bin/python nova_on_libvirt.py KERNEL INITRAMFS INSTANCES_FOLDER ARGUMENTS
 
 As compute_cloud.py, with one compute host; Neutron and Cinder are Nova's fakes, and so is Glance,
-which has an image that boots KERNEL and INITRAMFS. libvirt-python must be importable.
+which has an image that boots KERNEL and INITRAMFS with the kernel's ARGUMENTS. libvirt-python must
+be importable.
 """
 
 import compute_cloud  # tests/integration/nova_plugins
@@ -57,7 +58,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
             bytes(1 << 20),
             kernel_id=kernel,
             ramdisk_id=initramfs,
-            os_command_line="console=ttyS0 panic=0 random.trust_cpu=on mitigations=off quiet loglevel=4",
+            os_command_line=sys.argv[4],
             hw_rng_model="virtio",
         )
 

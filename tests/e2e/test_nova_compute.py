@@ -1,4 +1,4 @@
-"""From a flavor to a heartbeat: Nova's own code, with our driver, makes the VM under real libvirt."""
+"""From a flavor to a heartbeat: Nova's own code, with our driver, makes a VM of real libvirt's."""
 
 import contextlib
 import importlib.util
@@ -14,6 +14,7 @@ import pytest
 from lab.nova_compute import ComputeCloud, NovaEnvironment, Program
 from reachthru.demo.archive import Archive
 from reachthru.demo.libvirt_daemons import CONNECTION_URI, remove
+from reachthru.demo.vm import KERNEL_ARGUMENTS
 
 HERE = Path(__file__).parent
 BOOT_TIMEOUT_S = 180  # two boots of an emulated machine, on a shared one
@@ -49,7 +50,7 @@ def cloud(libvirt_stack, libvirt_image, folder, witness):
             (library / path.name).symlink_to(path)
     instances = folder / "instances"
     instances.mkdir()
-    arguments = (libvirt_image.kernel, initramfs, instances)
+    arguments = (libvirt_image.kernel, initramfs, instances, KERNEL_ARGUMENTS)
     environment = NovaEnvironment(folder / "nova")
     program = Program(environment, HERE / "nova_on_libvirt.py", *arguments, more_path=(library,))
     forget = witness("Nova", program.log)

@@ -13,7 +13,8 @@ import openstack
 
 ROOT = Path(__file__).parents[2]
 NOVA = ROOT / ".venv-nova"  # tools/setup-nova makes it
-SITE_PACKAGES = Path("lib/python3.11/site-packages")
+# Both venvs are of the same Python.
+SITE_PACKAGES = Path(f"lib/python3.{sys.version_info.minor}/site-packages")
 DEADLINE_S = 60
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import openstack
 
 ROOT = Path(__file__).parents[2]
-NOVA = ROOT / ".venv-nova"  # tools/setup-nova makes it
+NOVA = ROOT / ".venv-nova"  # tools/setup-services makes it
 # Both venvs are of the same Python.
 SITE_PACKAGES = Path(f"lib/python3.{sys.version_info.minor}/site-packages")
 DEADLINE_S = 60

@@ -19,7 +19,7 @@ from reachthru.certificates import client_tls
 
 ROOT = Path(__file__).parents[3]
 MAKE_CERTIFICATES = ROOT / "examples/tls/make-certificates"
-KEYSTONE_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-nova makes it
+KEYSTONE_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-services makes it
 KEYSTONE_SERVER = Path(__file__).with_name("keystone_server.py")
 DEADLINE_S = 40
 

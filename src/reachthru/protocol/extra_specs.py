@@ -9,16 +9,27 @@ _OLDER_NAMES = {
     GUEST_HEARTBEAT: "sw:wrs:guest:heartbeat",
     SERVER_GROUP_MESSAGING: "sw:wrs:srv_grp_messaging",
 }
-# Nova's own words for yes (oslo.utils, `bool_from_string`), in any case; all else is no.
+# Nova's own words (oslo.utils, `bool_from_string`), in any case.
 _YES = frozenset({"1", "t", "true", "on", "y", "yes"})
+_NO = frozenset({"0", "f", "false", "off", "n", "no"})
 
 
-def asks(extra_specs: Mapping[str, str], name: str) -> bool:
-    """Whether a flavor's extra specs turn on `name`. Its older name counts where it is missing."""
-    value = extra_specs.get(name, extra_specs.get(_OLDER_NAMES[name], ""))
-    return str(value).strip().lower() in _YES
+def deciding(extra_specs: Mapping[str, str], name: str) -> tuple[str, str] | None:
+    """The extra spec, (name, value), that says whether `name` is on: its older name counts where
+    it is missing. None where both are."""
+    for known in (name, _OLDER_NAMES[name]):
+        if known in extra_specs:
+            return known, extra_specs[known]
+    return None
+
+
+def boolean(value: str) -> bool | None:
+    """None if it is none, which counts as off."""
+    word = value.strip().lower()
+    return True if word in _YES else False if word in _NO else None
 
 
 def asks_for_port(extra_specs: Mapping[str, str]) -> bool:
-    """Whether they turn on anything that needs the port."""
-    return any(asks(extra_specs, name) for name in _OLDER_NAMES)
+    """Whether a flavor's extra specs turn on anything that needs the port."""
+    found = (deciding(extra_specs, name) for name in _OLDER_NAMES)
+    return any(spec is not None and boolean(spec[1]) for spec in found)

@@ -84,7 +84,7 @@ def test_it_comes_after_the_qemu_guest_agents(cloud):
 def test_the_host_agent_finds_it(cloud, here):
     """It wants the domain at once, and attaches when libvirt has given the running port a name."""
     text = cloud.domain_xml(here)
-    assert read_domain(text).wanted
+    assert read_domain(text).services
     alias = f'<target type="virtio" name="{PORT}"/><alias name="channel0"/>'
     running = text.replace(f'<target type="virtio" name="{PORT}"/>', alias)
     port = read_domain(running).ports["channel0"]

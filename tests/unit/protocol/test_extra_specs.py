@@ -5,19 +5,22 @@ import pytest
 from reachthru.protocol.extra_specs import (
     GUEST_HEARTBEAT,
     SERVER_GROUP_MESSAGING,
-    asks,
     asks_for_port,
+    boolean,
+    deciding,
 )
 
 
-@pytest.mark.parametrize("word", ["true", "True", " TRUE ", "1", "t", "on", "y", "yes"])
-def test_novas_words_for_yes_turn_it_on(word):
-    assert asks({"ha:guest_heartbeat": word}, GUEST_HEARTBEAT)
-
-
-@pytest.mark.parametrize("word", ["false", "0", "no", "off", "", "maybe", "truee"])
-def test_every_other_word_does_not(word):
-    assert not asks({"ha:guest_heartbeat": word}, GUEST_HEARTBEAT)
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("true", "True", " TRUE ", "1", "t", "on", "y", "yes"), True),
+        (("false", "False", "0", "f", "off", "n", "no"), False),
+        (("", "maybe", "truee", "2"), None),
+    ],
+)
+def test_values_are_booleans_as_nova_writes_them(words, expected):
+    assert {boolean(word) for word in words} == {expected}
 
 
 @pytest.mark.parametrize(
@@ -27,15 +30,15 @@ def test_every_other_word_does_not(word):
         ("sw:wrs:srv_grp_messaging", SERVER_GROUP_MESSAGING),
     ],
 )
-def test_the_older_name_counts_where_the_newer_is_missing(older, name):
-    assert asks({older: "true"}, name)
-    assert not asks({older: "true", name: "false"}, name)
-    assert asks({older: "false", name: "true"}, name)
+def test_the_older_name_decides_where_the_newer_is_missing(older, name):
+    assert deciding({older: "true"}, name) == (older, "true")
+    assert deciding({older: "true", name: "false"}, name) == (name, "false")
+    assert deciding({}, name) is None
 
 
-def test_one_does_not_turn_on_the_other():
-    assert not asks({"ha:guest_heartbeat": "true"}, SERVER_GROUP_MESSAGING)
-    assert not asks({"ha:server_group_messaging": "true"}, GUEST_HEARTBEAT)
+def test_one_does_not_decide_the_other():
+    assert deciding({"ha:guest_heartbeat": "true"}, SERVER_GROUP_MESSAGING) is None
+    assert deciding({"ha:server_group_messaging": "true"}, GUEST_HEARTBEAT) is None
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,7 @@ def test_one_does_not_turn_on_the_other():
         ({}, False),
         ({"hw:cpu_policy": "dedicated"}, False),
         ({"ha:guest_heartbeat": "false", "ha:server_group_messaging": "no"}, False),
+        ({"ha:guest_heartbeat": "maybe"}, False),
         ({"ha:guest_heartbeat": "true"}, True),
         ({"ha:server_group_messaging": "true"}, True),
         ({"ha:guest_heartbeat": "false", "sw:wrs:srv_grp_messaging": "1"}, True),

@@ -16,16 +16,18 @@ from reachthru.host_agent.discovery.base import (
     Port,
     Service,
 )
+from reachthru.protocol.extra_specs import (
+    GUEST_HEARTBEAT,
+    SERVER_GROUP_MESSAGING,
+    boolean,
+    deciding,
+)
 
 NOVA_NAMESPACE = "http://openstack.org/xmlns/libvirt/nova/"
-# Flavor extra specs (wire contract, section 7), the name that decides first.
 _EXTRA_SPECS = {
-    Service.HEARTBEAT: ("ha:guest_heartbeat", "sw:wrs:guest:heartbeat"),
-    Service.MESSAGES: ("ha:server_group_messaging", "sw:wrs:srv_grp_messaging"),
+    Service.HEARTBEAT: GUEST_HEARTBEAT,
+    Service.MESSAGES: SERVER_GROUP_MESSAGING,
 }
-# As Nova itself reads a boolean extra spec (oslo.utils strutils.bool_from_string).
-_TRUE = ("1", "t", "true", "on", "y", "yes")
-_FALSE = ("0", "f", "false", "off", "n", "no")
 
 
 @dataclass(slots=True)
@@ -82,14 +84,15 @@ def _nova_instance(root: ET.Element) -> ET.Element | None:
 def _asked(specs: ET.Element, wrong: list[str]) -> Service:
     values = {spec.get("name", ""): (spec.text or "").strip() for spec in specs}
     asked = NO_SERVICE
-    for service, names in _EXTRA_SPECS.items():
-        name = next((name for name in names if name in values), None)
-        if name is None:
+    for service, name in _EXTRA_SPECS.items():
+        decides = deciding(values, name)
+        if decides is None:
             continue
-        if values[name].lower() in _TRUE:
+        on = boolean(decides[1])
+        if on:
             asked |= service
-        elif values[name].lower() not in _FALSE:
-            wrong.append(f"{name} = {values[name]}")
+        elif on is None:
+            wrong.append(" = ".join(decides))
     return asked
 
 

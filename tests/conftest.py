@@ -70,3 +70,13 @@ def keystone(tmp_path_factory, pki):
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def openstack(tmp_path_factory):
+    """openstack(*words, **environment) -> Said, with no other OS_... variable than those."""
+    from servers.openstackclient import OpenStackClient
+
+    client = OpenStackClient(tmp_path_factory.mktemp("openstackclient"))
+    yield client.run
+    client.close()

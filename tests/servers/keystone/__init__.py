@@ -66,6 +66,16 @@ class Keystone:
             **scope,
         }
 
+    def environment(self, user, **scope):
+        """What OpenStack's commands read: OS_... variables."""
+        auth = {f"OS_{key.upper()}": value for key, value in self.auth(user, **scope).items()}
+        return {
+            **auth,
+            "OS_CACERT": self.ca,
+            "OS_IDENTITY_API_VERSION": "3",
+            "OS_REGION_NAME": "one",
+        }
+
     def token(self, user, **scope):
         """`scope`: project_name="...", or system_scope="all"."""
         auth = loading.get_plugin_loader("v3password").load_from_options(**self.auth(user, **scope))

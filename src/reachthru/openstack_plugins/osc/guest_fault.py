@@ -18,14 +18,7 @@ class ListGuestFault(command.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        state = parser.add_mutually_exclusive_group()
-        state.add_argument(
-            "--active", dest="active", action="store_true", help="Only what is not cleared"
-        )
-        state.add_argument(
-            "--cleared", dest="active", action="store_false", help="Only what is cleared"
-        )
-        parser.set_defaults(active=None)
+        parser.add_argument("--active", action="store_true", help="Only what is not cleared")
         parser.add_argument(
             "--server", metavar="<server>", help="Only faults of this server (name or ID)"
         )
@@ -50,7 +43,7 @@ class ListGuestFault(command.Lister):
         api: GuestHealthApi = client.guest_health
         wanted = parsed_args.server
         faults = api.faults(
-            active=parsed_args.active,
+            active=parsed_args.active or None,
             server_id=server_id(client, wanted) if wanted is not None else None,
             host=parsed_args.host,
             limit=parsed_args.limit,

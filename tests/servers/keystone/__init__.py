@@ -86,6 +86,14 @@ class Keystone:
         tls = client_tls(self.ca, None, None)
         httpx.delete(f"{self.url}/auth/tokens", headers=headers, verify=tls).raise_for_status()
 
+    def endpoint(self, service_type, url):
+        """Is in the catalogue from now on."""
+        identity = self._cloud.identity
+        service = identity.create_service(type=service_type, name=service_type)
+        identity.create_endpoint(
+            service_id=service.id, interface="public", region_id="one", url=url
+        )
+
     def project(self, name):
         """Its id."""
         identity = self._cloud.identity

@@ -82,12 +82,16 @@ class Host(Struct, kw_only=True):
 
 
 class GroupMember(Struct, kw_only=True):
-    """`host` is None where nobody has the instance; `state` is Nova's word."""
+    """`host` is None where nobody has the instance; `state` is Nova's word.
+
+    `name` is what its peers call it, `display_name` what its owner does, where that is known.
+    """
 
     uuid: str
     name: str
     host: str | None
     state: str
+    display_name: str | None = None
 
 
 class ServerGroup(Struct, kw_only=True):

@@ -30,7 +30,7 @@ class ClientsDoor:
 
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"].startswith(IMAGES):
-            return self._image(environ["PATH_INFO"], start_response)
+            return self._image(environ, start_response)
         token = environ.get("HTTP_X_AUTH_TOKEN", ":")
         if ":" not in token:
             try:
@@ -54,13 +54,17 @@ class ClientsDoor:
             self._known[token] = f"{user}:{found['project']['id']}"
         return self._known[token]
 
-    def _image(self, path, start_response):
-        """`GET /image/v2/images/ID`; a name is an ID, too."""
-        wanted = path.rpartition("/")[2]
-        for image in self._glance.detail(None):
-            if wanted in (image["id"], image["name"]):
-                shown = {key: image[key] for key in ("id", "name", "status", "visibility")}
-                start_response("200 OK", [("Content-Type", "application/json")])
-                return [json.dumps(shown).encode()]
-        start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"no such image\n"]
+    def _image(self, environ, start_response):
+        """`GET /image`: the versions. `GET /image/v2/images/ID`; a name is an ID, too."""
+        wanted = environ["PATH_INFO"].rpartition("/images/")[2]
+        found = [
+            {key: image[key] for key in ("id", "name", "status", "visibility")}
+            for image in self._glance.detail(None)
+            if wanted in (image["id"], image["name"])
+        ]
+        if environ["PATH_INFO"] == IMAGES:
+            link = {"rel": "self", "href": f"http://{environ['HTTP_HOST']}{IMAGES}/v2/"}
+            found = [{"versions": [{"id": "v2.9", "status": "CURRENT", "links": [link]}]}]
+        status = "200 OK" if found else "404 Not Found"
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(found[0] if found else {}).encode()]

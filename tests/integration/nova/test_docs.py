@@ -50,10 +50,11 @@ class Machine:
     """What runs in a server: the guest daemon of its image."""
 
     def __init__(self, folder, ports, uuid):
+        self._socket = ports / f"cgcs.messaging.{uuid}.sock"
         self._log = folder / f"{uuid}.log"
         self._settings = folder / f"{uuid}.toml"
         self._settings.write_text(
-            f'[channel]\nport = "unix://{ports}/cgcs.messaging.{uuid}.sock"\n'
+            f'[channel]\nport = "unix://{self._socket}"\n'
             f'[heartbeat]\ninterval_ms = 1000\n[applications]\nsocket = "{folder}/{uuid[:8]}"\n'
         )
         self.boot()
@@ -72,6 +73,7 @@ class Machine:
         self._process.send_signal(signal.SIGSTOP)
 
     def power_off(self):
+        self._socket.unlink(missing_ok=True)  # as whoever runs the hypervisor does
         self._process.kill()
         self._process.wait()
 

@@ -27,7 +27,13 @@ async def get_group(
 
 def _shown(group: Group) -> ServerGroup:
     members = [
-        GroupMember(uuid=member.uuid, name=member.name, host=member.host, state=member.state)
+        GroupMember(
+            uuid=member.uuid,
+            name=member.name,
+            host=member.host,
+            state=member.state,
+            display_name=member.status.get("display_name"),
+        )
         for member in group.members
     ]
     return ServerGroup(id=group.id, name=group.name, members=members)

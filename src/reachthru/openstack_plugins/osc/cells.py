@@ -39,7 +39,12 @@ def told(deliveries: Iterable[Delivery]) -> Lines:
 def members(found: Iterable[Member]) -> Lines:
     return Lines(
         [
-            {"id": one.uuid, "name": plain(one.name), "host": one.host, "state": one.state}
+            {
+                "id": one.uuid,
+                "name": plain(one.display_name or one.name),
+                "host": one.host,
+                "state": one.state,
+            }
             for one in found
         ]
     )

@@ -1,5 +1,6 @@
 """What people call servers and groups."""
 
+import re
 import uuid
 from collections.abc import Collection
 from typing import Any
@@ -37,9 +38,9 @@ def group(api: GuestHealthApi, name_or_id: str) -> Group:
 
 def _ids_of_nova(client: Any, name: str) -> set[str]:
     try:
-        return {
-            server.id for server in client.compute.servers(details=False) if server.name == name
-        }
+        # Nova takes a regular expression, and its database says of which kind.
+        found = client.compute.servers(details=False, name=re.escape(name))
+        return {server.id for server in found if server.name == name}
     except (ClientException, SDKException):
         return set()  # then nobody knows the name
 

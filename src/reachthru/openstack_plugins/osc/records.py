@@ -53,6 +53,7 @@ class Member(Struct):
     name: str
     host: str | None
     state: str
+    display_name: str | None = None
 
 
 class Group(Struct):

@@ -81,10 +81,10 @@ class Host(Struct, kw_only=True):
     outbox_durable: bool = True
 
 
-class GroupMember(Struct, kw_only=True):
+class GroupMember(Struct, kw_only=True, omit_defaults=True):
     """`host` is None where nobody has the instance; `state` is Nova's word.
 
-    `name` is what its peers call it, `display_name` what its owner does, where that is known.
+    `name` is what its peers call it; `display_name` is there where its owner calls it otherwise.
     """
 
     uuid: str

@@ -116,6 +116,8 @@ def catalogue(openstack, keystone, controller):
     ):
         done = openstack(*words, **admin)
         assert done.code == 0, done
+    yield
+    keystone.forget("guest-health")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.xdist_group("nova")  # one Nova and one RabbitMQ for al
 PAGE = Path(__file__).parents[3] / "docs/openstack/README.md"
 PROMPTS = ("$ openstack ", "vm-1# ")
 HOSTS = ("compute-0", "compute-1")
+NAMES = ("vm-1", "vm-2")
 
 
 def commands_of(page):
@@ -92,7 +93,7 @@ class Site:
             lambda: list(self._nova.compute().servers(all_projects=True))
         )
         for server in servers:
-            if server.name in ("vm-1", "vm-2"):
+            if server.name in NAMES:
                 await asyncio.to_thread(self._nova.settled, server)
                 ports = self.cloud.ports(server.compute_host or server.hypervisor_hostname)
                 self.ids[server.name] = server.id
@@ -125,6 +126,20 @@ class Site:
             await self.cloud.until(lambda: not self.faults("vm-1", "raised"), 60)
 
 
+def forget(nova, keystone):
+    """Other tests have the same Nova and Keystone."""
+    compute = nova.compute()
+    for server in compute.servers(all_projects=True):
+        if server.name in NAMES:
+            compute.delete_server(server)
+            compute.wait_for_delete(server)
+    for group in compute.get("/os-server-groups?all_projects=True").json()["server_groups"]:
+        if group["name"] == "vnf":
+            compute.delete_server_group(group["id"])
+    compute.delete_flavor(compute.find_flavor("watched") or "none")
+    keystone.forget("compute", "image", "guest-health")
+
+
 @pytest.fixture
 async def site(nova, rabbit, keystone):
     keystone.endpoint("compute", nova.url)
@@ -150,8 +165,10 @@ async def site(nova, rabbit, keystone):
                 machine.power_off()
             await cloud.close()
             print(cloud.logs())
+            await asyncio.to_thread(forget, nova, keystone)
 
 
+@pytest.mark.timeout(600)  # on a busy machine the servers take minutes to start
 async def test_from_a_flavor_to_an_alarm(site, nova, openstack, keystone):
     environment = keystone.environment("admin", project_name="admin")
     here = {"https://controller.example:8780": site.cloud.url, "RegionOne": "one"}

@@ -94,6 +94,12 @@ class Keystone:
             service_id=service.id, interface="public", region_id="one", url=url
         )
 
+    def forget(self, *service_types):
+        """They are in the catalogue no more."""
+        for service in self._cloud.identity.services():
+            if service.type in service_types:
+                self._cloud.identity.delete_service(service)
+
     def project(self, name):
         """Its id."""
         identity = self._cloud.identity

@@ -99,7 +99,7 @@ class Site:
                 self.ids[server.name] = server.id
                 self.machines[server.name] = Machine(self.cloud.folder, ports, server.id)
         await self.cloud.until(
-            lambda: [one["health"] for one in self._instances()] == ["healthy", "healthy"], 60
+            lambda: [one["health"] for one in self._instances()] == ["healthy", "healthy"]
         )
         await self.cloud.until(
             lambda: any(len(one["members"]) == 2 for one in self.cloud.get("/v1/groups")["groups"]),
@@ -119,11 +119,11 @@ class Site:
             await self.boot()
         elif command.startswith("vm-1# "):
             self.machines["vm-1"].panic()
-            await self.cloud.until(lambda: self.faults("vm-1", "raised"), 60)
+            await self.cloud.until(lambda: self.faults("vm-1", "raised"))
         elif command.startswith("$ openstack server reboot"):
             self.machines["vm-1"].power_off()
             self.machines["vm-1"].boot()
-            await self.cloud.until(lambda: not self.faults("vm-1", "raised"), 60)
+            await self.cloud.until(lambda: not self.faults("vm-1", "raised"))
 
 
 def forget(nova, keystone):

@@ -102,8 +102,7 @@ class Site:
             lambda: [one["health"] for one in self._instances()] == ["healthy", "healthy"]
         )
         await self.cloud.until(
-            lambda: any(len(one["members"]) == 2 for one in self.cloud.get("/v1/groups")["groups"]),
-            60,
+            lambda: any(len(one["members"]) == 2 for one in self.cloud.get("/v1/groups")["groups"])
         )
 
     def _instances(self):

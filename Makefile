@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test chaos bench clean
+.PHONY: help setup demo lint test doctor-chain chaos bench clean
 
 help: ## list the tasks
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## Debian packages, and .venv with everything in it
 	@tools/setup
@@ -21,9 +21,14 @@ lint: setup ## style, types, import contracts
 	$(BIN)/lint-imports
 
 # What others' code needs is fetched while ours is looked at.
-test: setup ## all checks and tests, real VMs and a real Nova included
-	@tools/setup-nova & nova=$$!; $(MAKE) --no-print-directory lint && wait $$nova
+test: setup ## all checks and tests, with a real Nova, Vitrage, Masakari and Tacker, and real VMs
+	@tools/setup-services nova masakari-tacker vitrage & services=$$!; \
+		$(MAKE) --no-print-directory lint && wait $$services
 	@tools/run-tests
+
+doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to a webhook, timed
+	@tools/setup-services nova aodh
+	@$(BIN)/pytest -q -s -m doctor_chain
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
 	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \
@@ -33,4 +38,4 @@ bench: setup ## all benchmarks, as a table and build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 clean: ## forget what was built and installed here
-	rm -rf build .venv
+	rm -rf build .venv .venv-*

@@ -117,8 +117,8 @@ class Webhook:
 class Controller:
     """A real `reachthru-controller`; can be killed, and started again."""
 
-    def __init__(self, folder: Path, settings: str) -> None:
-        self.api_port = free_port()
+    def __init__(self, folder: Path, settings: str, api_port: int | None = None) -> None:
+        self.api_port = api_port or free_port()
         self.process = None
         self.log_path = folder / "log"
         folder.mkdir()
@@ -217,27 +217,38 @@ class Agent:
         self.bus._connection._keeper.cancel()
 
     def toggle(self, instance):
-        """The instance's next change: a raise, or the clearing of it."""
-        fault_id = f"{instance}-{self.raised[instance]}"
+        """The instance's next fault: the raise, and the clearing of it."""
         for status in ("raised", "cleared"):
-            self.seq += 1
-            moment = now()
-            self.outbox[instance].append(
-                FaultChange(
-                    fault_id=fault_id,
-                    seq=self.seq,
-                    status=status,
-                    kind="heartbeat_lost",
-                    severity="critical",
-                    instance_uuid=instance,
-                    instance_name=instance,
-                    host=self.host,
-                    raised_at=moment,
-                    cleared_at=moment if status == "cleared" else None,
-                )
-            )
-        self.raised[instance] += 1
+            self._record(instance, status)
         self._send_next(instance)
+
+    def change(self, instance, status, **values):
+        """`values` are further ones of the fault's. Returns its id."""
+        fault_id = self._record(instance, status, **values)
+        self._send_next(instance)
+        return fault_id
+
+    def _record(self, instance, status, **values):
+        self.seq += 1
+        moment = now()
+        fault_id = f"{instance}-{self.raised[instance]}"
+        self.outbox[instance].append(
+            FaultChange(
+                fault_id=fault_id,
+                seq=self.seq,
+                status=status,
+                kind="heartbeat_lost",
+                severity="critical",
+                instance_uuid=instance,
+                instance_name=instance,
+                host=self.host,
+                raised_at=moment,
+                cleared_at=moment if status == "cleared" else None,
+                **values,
+            )
+        )
+        self.raised[instance] += status == "cleared"
+        return fault_id
 
     def broadcast(self, instance, text):
         self.said += 1

@@ -1,10 +1,14 @@
 """Carriage between host agents and controllers: one base, one file a carrier."""
 
 import importlib.util
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from reachthru.bus.base import AgentBus, BusRefusedError, BusUnavailableError, ControllerBus
 from reachthru.bus.doors import BusDoor, DoorError
+
+if TYPE_CHECKING:
+    from reachthru.bus.oslo.notifier import TopicNotifier
 
 __all__ = [
     "AgentBus",
@@ -16,6 +20,7 @@ __all__ = [
     "DoorError",
     "agent_bus",
     "controller_bus",
+    "topic_notifier",
 ]
 
 
@@ -79,6 +84,25 @@ def controller_bus(url: str, name: str, door: BusDoor = OPEN) -> ControllerBus:
 
             return MemoryControllerBus(url, name)
     raise BusUrlError(url)
+
+
+def topic_notifier(
+    url: str, *, exchange: str, topic: str, publisher: str, door: BusDoor
+) -> "TopicNotifier":
+    """What tells another service's `topic`; raises `BusUrlError`, `DoorError`.
+
+    What its exchange and queue are like if not as oslo.messaging has them by default, is in the
+    URL: `?amqp_durable_queues=true`.
+    """
+    url, door = _without_login(url, door)
+    if urlsplit(url).scheme not in ("rabbit", "rabbits"):
+        raise BusUrlError(url, "must be rabbit[s]://host[:port][/vhost]")
+    _need_oslo_messaging(url)
+    from reachthru.bus.oslo.address import Address
+    from reachthru.bus.oslo.notifier import TopicNotifier
+
+    address = Address.parse(url, door, exchange=exchange, durable=False)
+    return TopicNotifier(address, topic, publisher)
 
 
 def _need_oslo_messaging(url: str) -> None:

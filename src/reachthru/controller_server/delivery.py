@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from reachthru.controller_server.model import iso, lane_of, ms_since
 from reachthru.controller_server.sink_health import SinkHealth, backoff_s
-from reachthru.controller_server.sinks.base import RefusedError, Sink
+from reachthru.controller_server.sinks.base import HeldError, RefusedError, Sink
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.deliveries import Outcome
 from reachthru.controller_server.store.ledger import Ledger
@@ -206,6 +206,8 @@ class DeliveryWorker:
         except RefusedError as error:
             _log.error("sink %s: fault %s: %s; given up", self._sink.name, fault.id, error)
             await self._end(pending, FAILED, error=str(error))
+        except HeldError as error:  # says nothing about the sink's health
+            self._rest(pending, error.rest_s, str(error))
         except Exception as error:
             self._fail(pending, error)
         else:
@@ -247,10 +249,13 @@ class DeliveryWorker:
             _log.error(
                 "sink %s: it takes nothing: %s; it is tried now and then", self._sink.name, why
             )
-        now = time.monotonic()
-        self._left_alone_until = now + self._health.probe_rest_s(_chance.random())
-        heapq.heappush(self._resting, now + rest_s)
-        self._look_at = min(self._look_at, now + rest_s)
+        self._left_alone_until = time.monotonic() + self._health.probe_rest_s(_chance.random())
+        self._rest(pending, rest_s, why)
+
+    def _rest(self, pending: Pending, rest_s: float, why: str) -> None:
+        again = time.monotonic() + rest_s
+        heapq.heappush(self._resting, again)
+        self._look_at = min(self._look_at, again)
         again_at = iso(datetime.now(UTC) + timedelta(seconds=rest_s))
         self._report(pending, PENDING, rest_s=rest_s, last_error=why, next_attempt_at=again_at)
 

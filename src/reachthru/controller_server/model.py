@@ -116,12 +116,16 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def ms_since(moment: str, now: datetime) -> float | None:
-    """Milliseconds from `moment`, an agent's ISO 8601 time, to `now`; None if it is no time."""
+def utc(moment: str) -> datetime | None:
+    """`moment`, an agent's ISO 8601 time, in UTC; None if it is no time."""
     try:
         then = datetime.fromisoformat(moment)
     except ValueError:
         return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return round((now - then).total_seconds() * 1000, 3)
+    return then.replace(tzinfo=UTC) if then.tzinfo is None else then.astimezone(UTC)
+
+
+def ms_since(moment: str, now: datetime) -> float | None:
+    """Milliseconds from `moment`, an agent's ISO 8601 time, to `now`; None if it is no time."""
+    then = utc(moment)
+    return None if then is None else round((now - then).total_seconds() * 1000, 3)

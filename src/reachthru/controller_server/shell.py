@@ -67,7 +67,7 @@ class Controller:
             database = await self._open_database(stack)
             owner = f"{self._name}-{secrets.token_hex(4)}"  # no later life has its claims
             ledger = Ledger(database, self._sink_names, owner)
-            await self._start_sinks(stack, ledger)
+            await self._start_sinks(stack, database, ledger)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
             node = await self._open_node(bus, database, ledger)
             state = self._state(bus, database, ledger, node)
@@ -150,8 +150,11 @@ class Controller:
         stack.push_async_callback(database.close)
         return database
 
-    async def _start_sinks(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> None:
+    async def _start_sinks(
+        self, stack: contextlib.AsyncExitStack, database: Database, ledger: Ledger
+    ) -> None:
         for sink in self._settings.sinks:
+            sink.remember_in(database)
             await stack.enter_async_context(sink)
             worker = DeliveryWorker(sink, ledger, self._metrics.attempted)
             self._workers.append(worker)

@@ -32,22 +32,30 @@ def free_port():
 
 
 class Receiver:
-    """A webhook. `mode`: answer, hang, or a status line; keeps what it was told, in order.
+    """A webhook, or another receiver of HTTP. `mode`: answer, hang, trickle, or a status line (and
+    headers); keeps what it was told, in order.
 
-    `chance`: a random.Random that makes it answer 503 every third time.
+    `reply(method, path, body)`: status line and body of an answer; `detected_at(body)`: when what
+    it was told of was detected, in ISO 8601. `chance`: a random.Random that makes it answer 503
+    every third time.
     """
 
-    def __init__(self):
+    def __init__(self, reply=None, detected_at=None):
         self.mode = "answer"
         self.chance = None
         self.told = []
         self.latencies_ms = []
         self.attempts = 0
         self._handlers = set()
+        self._reply = reply or (lambda *_request: ("200 OK", b""))
+        self._detected_at = detected_at or (lambda body: body["cleared_at"] or body["raised_at"])
+        self._port = 0
 
     async def open(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/fault"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]  # the same one when opened again
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.url = f"{self.address}/fault"
 
     async def close(self):
         self._server.close()
@@ -61,21 +69,36 @@ class Receiver:
             asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError
         ):
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                length = head.split("content-length: ")[1].split("\r\n")[0]
-                fault = json.loads(await reader.readexactly(int(length)))
-                now = time.time()
-                self.attempts += 1
-                if self.mode == "hang":  # whoever asked then is never answered
-                    await asyncio.Event().wait()
-                status = "200 OK" if self.mode == "answer" else self.mode
-                if self.chance is not None and self.chance.random() < 1 / 3:
-                    status = "503 Not now"
-                elif self.mode == "answer":
-                    self.told.append(fault)
-                    detected = datetime.fromisoformat(fault["cleared_at"] or fault["raised_at"])
-                    self.latencies_ms.append((now - detected.timestamp()) * 1000)
-                writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                method, path = head.split()[:2]
+                length = head.lower().partition("content-length: ")[2].split("\r\n")[0]
+                body = json.loads(await reader.readexactly(int(length or 0)) or "null")
+                await self._answer(writer, method, path, body)
+        writer.close()
+
+    async def _answer(self, writer, method, path, told):
+        now = time.time()
+        self.attempts += 1
+        if self.mode == "hang":  # whoever asked then is never answered
+            await asyncio.Event().wait()
+        if self.mode == "trickle":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        status, body = self.mode, b'{"error": "it did not work"}'
+        if self.chance is not None and self.chance.random() < 1 / 3:
+            status = "503 Not now"
+        elif self.mode == "answer":
+            status, body = self._reply(method, path, told)
+            if told is not None:
+                self.told.append(told)
+                detected = datetime.fromisoformat(self._detected_at(told))
+                if detected.tzinfo is None:
+                    detected = detected.replace(tzinfo=UTC)
+                self.latencies_ms.append((now - detected.timestamp()) * 1000)
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
 class ControllerProcess:
@@ -97,6 +120,12 @@ class ControllerProcess:
         )
         self.process = None
         self.environment = {}
+
+    def add_sink(self, name, **options):
+        """Before it starts."""
+        lines = "".join(f"{key} = {value}\n" for key, value in options.items())
+        text = self.settings.read_text().replace("enabled = ", f"enabled = {name}, ")
+        self.settings.write_text(f"{text}[sink_{name}]\n{lines}")
 
     async def start(self):
         with (self.folder / "stderr").open("ab") as stderr:

@@ -12,13 +12,14 @@ import kombu
 import openstack
 import pytest
 
+from lab.proxy import Proxy
 from reachthru import service
 from reachthru.controller_server.nova.directory import NovaDirectory
 from reachthru.controller_server.nova.settings import nova_settings, options
-from servers.rabbitmq import RabbitMqServer, free_ports
+from servers.rabbitmq import RabbitMqServer
 
 ROOT = Path(__file__).parents[3]
-NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-nova makes it
+NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-services makes it
 NOVA_SERVER = Path(__file__).with_name("nova_server.py")
 DEADLINE_S = 40
 
@@ -32,45 +33,6 @@ async def until(condition, deadline_s=DEADLINE_S):
 @pytest.fixture(name="until")
 def until_fixture():
     return until
-
-
-class Proxy:
-    """A TCP door to a port, that can be cut and opened again."""
-
-    def __init__(self, port):
-        self._port = port
-        self._server = None
-        self._streams = set()
-        self.port = free_ports(1)[0]
-
-    async def open(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-
-    async def cut(self):
-        self._server.close()
-        for writer in self._streams:
-            writer.transport.abort()
-        self._streams.clear()
-        await asyncio.sleep(0)
-
-    async def _serve(self, reader, writer):
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        except OSError:
-            writer.close()
-            return
-        self._streams |= {writer, far_writer}
-        with contextlib.suppress(OSError):
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-
-
-async def _pump(reader, writer):
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
 
 
 class Nova:
@@ -136,12 +98,19 @@ class Nova:
             if arrived and server.task_state is None:
                 return server
             assert time.monotonic() < deadline, f"{server.vm_state} {server.task_state}"
-            time.sleep(0.05)
+            time.sleep(0.1)
+
+    def stop(self, host):
+        """Its nova-compute reports no more."""
+        self._tell("stop", host)
 
     def restart(self, host):
-        self._process.stdin.write(json.dumps({"restart": host}) + "\n")
+        self._tell("restart", host)
+
+    def _tell(self, verb, host):
+        self._process.stdin.write(json.dumps({verb: host}) + "\n")
         self._process.stdin.flush()
-        assert json.loads(self._process.stdout.readline()) == {"restarted": host}
+        assert json.loads(self._process.stdout.readline()) == {"done": verb}
 
     def force_down(self, host, down):
         services = self.compute().services(binary="nova-compute")
@@ -196,6 +165,19 @@ class Recorder:
                 n["at"]
                 for n in self.heard
                 if n["event_type"] == event_type and instance_uuid in json.dumps(n["payload"])
+            ),
+            None,
+        )
+
+    def state(self, instance_uuid, state):
+        """When an update of Nova's own, in the old form, first had it in that state, or None."""
+        return next(
+            (
+                n["at"]
+                for n in self.heard
+                if n["event_type"] == "compute.instance.update"
+                and n["payload"]["instance_id"] == instance_uuid
+                and n["payload"]["state"] == state
             ),
             None,
         )

@@ -6,8 +6,8 @@ Its functional test fixtures are held open until stdin ends. The hypervisor, Neu
 Cinder are Nova's fakes; API, database, scheduling, state machine and notifications are real, and
 the notifications, versioned and legacy, go to the RabbitMQ at RABBIT_URL. When all is up, one
 JSON line is printed: {"url": the compute endpoint, "image": the id of an image}. What the API
-can't do is asked for in JSON lines on stdin: {"restart": a compute host} is answered with
-{"restarted": host} when its nova-compute runs again.
+can't do is asked for in JSON lines on stdin: {"stop": a compute host} is answered with
+{"done": "stop"} when its nova-compute runs no more, {"restart": ...} when it runs again.
 
 A token is `user:project`, and the user `admin` is one; or it is Keystone's, see clients_door.py.
 """
@@ -32,6 +32,7 @@ from oslo_config import cfg
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 HOSTS = ("compute-0", "compute-1")
+REPORT_S = 1  # of nova-compute, that it lives; Nova's usual interval is 10
 
 
 class Tokens:
@@ -82,6 +83,8 @@ class HeldOpen(ProviderUsageBaseTestCase):
         self.flags(api_paste_config=f"{sys.prefix}/etc/nova/api-paste.ini", group="wsgi")
         quotas = ("instances", "cores", "ram", "server_groups", "server_group_members")
         self.flags(group="quota", **dict.fromkeys(quotas, -1))
+        self.flags(report_interval=REPORT_S)
+        self.stub_out("nova.servicegroup.api.INITIAL_REPORTING_DELAY", REPORT_S)
         nova_fixtures.NotificationFixture = real_notifications
         super().setUp()
         for host in HOSTS:
@@ -104,9 +107,12 @@ def main():
     image = case.glance.auto_disk_config_enabled_image["id"]
     print(json.dumps({"url": url, "image": image}), flush=True)
     for line in sys.stdin:
-        host = json.loads(line)["restart"]
-        case.computes[host] = case.restart_compute_service(case.computes[host])
-        print(json.dumps({"restarted": host}), flush=True)
+        ((verb, host),) = json.loads(line).items()
+        if verb == "stop":
+            case.computes[host].stop()
+        else:
+            case.computes[host] = case.restart_compute_service(case.computes[host])
+        print(json.dumps({"done": verb}), flush=True)
     server.shutdown()
     os._exit(0)  # Nova's threads are not waited for: nothing is kept
 

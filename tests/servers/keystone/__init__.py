@@ -11,7 +11,9 @@ from openstack import connect
 
 from reachthru.certificates import client_tls
 
-KEYSTONE_PYTHON = Path(__file__).parents[3] / ".venv-nova/bin/python"  # tools/setup-nova makes it
+KEYSTONE_PYTHON = (
+    Path(__file__).parents[3] / ".venv-nova/bin/python"
+)  # tools/setup-services makes it
 KEYSTONE_SERVER = Path(__file__).with_name("server.py")
 
 

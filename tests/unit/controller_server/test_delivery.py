@@ -9,7 +9,7 @@ import pytest
 
 from reachthru.controller_server import delivery, sink_health
 from reachthru.controller_server.delivery import DeliveryWorker
-from reachthru.controller_server.sinks.base import RefusedError, Sink
+from reachthru.controller_server.sinks.base import HeldError, RefusedError, Sink
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import FaultFilter
 
@@ -22,6 +22,10 @@ class Consumer(Sink):
     name: ClassVar[str] = "log"
     timeout_s = 0.2
     concurrency = 8
+
+    @classmethod
+    def configured(cls, path, conf):
+        raise NotImplementedError  # tests make it themselves
 
     def __init__(self):
         self.took = []
@@ -246,6 +250,27 @@ async def test_a_sink_that_is_down_is_probed_and_not_hammered(ledger, arrived):
         up.set()
         await until(lambda: len(sink.took) == 200)
         assert sink.most_at_once > 1
+
+
+async def test_what_a_sink_holds_back_keeps_nobody_waiting_and_is_asked_again(ledger, arrived):
+    sink = Consumer()
+    held = 20
+
+    async def hold(fault):
+        is_new = sink.asked <= 30
+        await asyncio.sleep(0.005)
+        if int(fault.id.split("-")[1]) < held and is_new:
+            raise HeldError("limit", 0.2)
+
+    sink.behave = hold
+    async with telling(ledger, sink) as worker:
+        await ledger.add([arrived(seq, instance_uuid=f"i{seq}") for seq in range(30)])
+        await until(lambda: len(sink.took) >= 10)
+        # A sink that failed for so many instances would be told one thing at a time.
+        assert sink.most_at_once > 1
+        rests = [outcome for outcome in worker.outcomes if outcome.state == "pending"]
+        assert {(outcome.last_error, outcome.rest_s) for outcome in rests} == {("limit", 0.2)}
+        await until(lambda: len(sink.took) == 30)
 
 
 async def test_a_restart_goes_on_where_the_last_one_stopped(ledger, arrived):

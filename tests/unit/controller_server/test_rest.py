@@ -81,6 +81,9 @@ async def test_a_fault_has_every_field_that_others_rely_on(client, controller, a
         ("?active=true&instance=u2", ["b"]),
         ("?host=compute-9", ["b"]),
         ("?active=true&instance=&host=&limit=1", ["b"]),
+        ("?marker=c", ["b", "a"]),
+        ("?marker=b&limit=1", ["a"]),
+        ("?marker=a", []),
     ],
 )
 async def test_faults_can_be_filtered(client, controller, arrived, query, ids):
@@ -102,6 +105,7 @@ async def test_faults_can_be_filtered(client, controller, arrived, query, ids):
         ("/v1/faults?limit=0", 400, "limit"),
         ("/v1/faults?limit=10001", 400, "limit"),
         ("/v1/faults?limit=many", 400, "limit"),
+        ("/v1/faults?marker=nobody", 400, "nobody"),
         ("/v1/faults?active=perhaps", 400, "active"),
         ("/v1/instances/nobody", 404, "nobody"),
         ("/v1/nothing", 404, "Not Found"),

@@ -8,6 +8,7 @@ from reachthru.bus import BusDoor
 from reachthru.controller_server import settings
 from reachthru.service import SettingsError
 
+NOVA = "[sinks]\nenabled = nova\n[sink_nova]\nactions = reset_state\n"
 WEBHOOK = "[sinks]\nenabled = webhook\n[sink_webhook]\nurl = http://x/\n"
 
 
@@ -75,7 +76,7 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[sinks]\nenabled = log, vitrage", ["[sinks] enabled", "'vitrage'", "log, webhook"]),
+        ("[sinks]\nenabled = log, pager", ["[sinks] enabled", "'pager'", "log, webhook"]),
         ("[sinks]\nenabled =", ["[sinks] enabled", "log, webhook"]),
         ("[sinks]\nenabled = webhook", ["[sink_webhook] url", "http"]),
         ("[sinks]\nenabled = webhook\n[sink_webhook]\nurl = ftp://x", ["ftp://x", "http"]),
@@ -88,6 +89,11 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
             "[sinks]\nenabled = mqtt\n[sink_mqtt]\nurl = mqtts://b\nca_file = /nowhere",
             ["[sink_mqtt] ca_file = /nowhere"],
         ),
+        ("[sinks]\nenabled = nova", ["[sink_nova] actions", "reset_state, force_down, corrective"]),
+        (NOVA + "undo = corrective", ["[sink_nova] undo", "'corrective'", "reset_state"]),
+        (NOVA + "kinds = host_lost", ["[sink_nova] kinds", "'host_lost'", "heartbeat_lost"]),
+        (NOVA + "max_per_host = 0", ["[sink_nova] max_per_host"]),
+        (NOVA, ["[nova] auth_type", "[sinks] enabled has nova"]),
         ("[sink_webhook]\ntimeout = soon", ["[sink_webhook] timeout", "soon"]),
         ("[sink_webhook]\ntimeout = 0", ["[sink_webhook] timeout"]),
         ("[api]\nlisten = 8780", ["[api] listen", "8780", "ADDRESS:PORT"]),

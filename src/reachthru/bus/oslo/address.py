@@ -18,16 +18,23 @@ class Address:
     """The brokers of one cluster, one of them in use at a time.
 
     oslo.messaging is told of one only: with several it would not check whose certificate it sees.
+    `durable` are the exchange and the queues; others who declare them must say the same.
     """
 
-    def __init__(self, parsed: Any, door: BusDoor, *, tls: bool) -> None:
+    def __init__(
+        self, parsed: Any, door: BusDoor, *, tls: bool, exchange: str, durable: bool
+    ) -> None:
         self._parsed = parsed
         self._door = door
         self._tls = tls
+        self._exchange = exchange
+        self._durable = durable
         self._current = 0
 
     @classmethod
-    def parse(cls, url: str, door: BusDoor) -> "Address":
+    def parse(
+        cls, url: str, door: BusDoor, *, exchange: str = "amq.topic", durable: bool = True
+    ) -> "Address":
         """Raises `BusUrlError`, `DoorError`."""
         try:
             parsed = oslo_messaging.TransportURL.parse(cfg.ConfigOpts(), url)
@@ -39,7 +46,8 @@ class Address:
             or not all(host.hostname for host in parsed.hosts)
         ):
             raise BusUrlError(url)
-        address = cls(parsed, door, tls=parsed.transport == "rabbits")
+        tls = parsed.transport == "rabbits"
+        address = cls(parsed, door, tls=tls, exchange=exchange, durable=durable)
         address._check(url)
         return address
 
@@ -66,7 +74,7 @@ class Address:
             query=self._parsed.query,
         )
         return oslo_messaging.get_notification_transport(
-            configuration("amq.topic", **self._options(replicated)), url=url
+            configuration(self._exchange, **self._options(replicated)), url=url
         )
 
     def __str__(self) -> str:
@@ -78,7 +86,7 @@ class Address:
     def _options(self, replicated: bool) -> dict[str, object]:
         options: dict[str, object] = {
             "rabbit_quorum_queue": replicated,
-            "amqp_durable_queues": True,  # as the exchange is
+            "amqp_durable_queues": self._durable,
             "heartbeat_timeout_threshold": HEARTBEAT_S,
             # A listener that lost its connection alone is soon back.
             "rabbit_interval_max": 2,

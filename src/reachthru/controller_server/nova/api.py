@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import openstack
 from keystoneauth1 import exceptions as keystone_errors
-from keystoneauth1 import loading
 from oslo_config import cfg
 
+from reachthru.controller_server import keystone_session
 from reachthru.controller_server.nova.cache import GroupListing, Server, Snapshot
 from reachthru.controller_server.nova.news import flavor_status, iso_utc
 from reachthru.secret_files import without_secrets
@@ -92,12 +92,10 @@ class NovaApi:
             raise NovaUnavailableError(reason) from error
 
     def _connect(self) -> Any:
-        section = self._conf.nova
-        loader: Any = loading.get_plugin_loader(section.auth_type)
-        auth = loader.load_from_options_getter(lambda option: section[option.dest])
-        session = loading.load_session_from_conf_options(self._conf, "nova", auth=auth)
         connection = openstack.connection.Connection(
-            session=session, oslo_conf=self._conf, service_types=["compute"]
+            session=keystone_session.session(self._conf, "nova"),
+            oslo_conf=self._conf,
+            service_types=["compute"],
         )
         return connection.compute
 

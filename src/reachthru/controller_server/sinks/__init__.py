@@ -6,12 +6,29 @@ from pathlib import Path
 from oslo_config import cfg
 
 from reachthru.controller_server.sinks.base import Sink
+from reachthru.controller_server.sinks.doctor import DoctorSink
 from reachthru.controller_server.sinks.log import LogSink
+from reachthru.controller_server.sinks.masakari import MasakariSink
 from reachthru.controller_server.sinks.mqtt import MqttSink
+from reachthru.controller_server.sinks.nova import NovaSink
+from reachthru.controller_server.sinks.tacker import TackerSink
+from reachthru.controller_server.sinks.vitrage import VitrageSink
 from reachthru.controller_server.sinks.webhook import WebhookSink
 from reachthru.service import SettingsError
 
-SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (LogSink, WebhookSink, MqttSink)}
+SINKS: dict[str, type[Sink]] = {
+    sink.name: sink
+    for sink in (
+        LogSink,
+        WebhookSink,
+        MqttSink,
+        DoctorSink,
+        MasakariSink,
+        TackerSink,
+        NovaSink,
+        VitrageSink,
+    )
+}
 
 
 def options() -> dict[str, Sequence[cfg.Opt]]:

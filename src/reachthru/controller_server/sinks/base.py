@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 from oslo_config import cfg
 
 from reachthru.controller_server.model import Fault
+from reachthru.controller_server.store.database import Database
 
 
 class RefusedError(Exception):
@@ -22,6 +23,14 @@ class RefusedError(Exception):
 
 class NotNowError(Exception):
     """The sink answered, and did not take the change; it may later."""
+
+
+class HeldError(NotNowError):
+    """The sink is well, and keeps this change for later by a rule of its own."""
+
+    def __init__(self, why: str, rest_s: float) -> None:
+        super().__init__(why)
+        self.rest_s = rest_s
 
 
 class Sink(ABC):
@@ -42,6 +51,9 @@ class Sink(ABC):
     @abstractmethod
     def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
         """As the settings in `path` say. Raises `SettingsError`. Nothing is opened yet."""
+
+    def remember_in(self, database: Database) -> None:  # noqa: B027  (most have nothing to keep)
+        """Called before it is opened: where to keep what a restart must not forget."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,19 +15,15 @@ from types import TracebackType
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 from oslo_config import cfg
 
-from reachthru import __version__
 from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.model import Fault
-from reachthru.controller_server.sinks.base import NotNowError, RefusedError, Sink
-from reachthru.secret_files import SecretFile, SecretFileError, origin, shown_url
+from reachthru.controller_server.sinks.base import Sink
+from reachthru.controller_server.sinks.http import HttpClient
+from reachthru.secret_files import SecretFile, SecretFileError, shown_url
 from reachthru.service import SettingsError
-
-# 4xx that ask for patience, not for another request (RFC 9110, 6585, 8470).
-_PATIENCE = frozenset({408, 425, 429})
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,19 +87,14 @@ class WebhookSink(Sink):
         self.timeout_s = settings.timeout_s
         self.reconcile_s = settings.reconcile_interval_s or None
         self._url = settings.url
-        self._shown = origin(settings.url)
         self._secret = settings.secret
-        self._tls = client_tls(settings.ca_file, settings.cert_file, settings.key_file)
+        self._http = HttpClient(
+            timeout_s=settings.timeout_s,
+            tls=client_tls(settings.ca_file, settings.cert_file, settings.key_file),
+        )
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(self.timeout_s),
-            headers={
-                "Content-Type": "application/json",
-                "User-Agent": f"reachthru-controller/{__version__}",
-            },
-        )
+        await self._http.__aenter__()
         return self
 
     async def __aexit__(
@@ -112,24 +103,15 @@ class WebhookSink(Sink):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._session.close()
+        await self._http.__aexit__(kind, error, traceback)
 
     async def deliver(self, fault: Fault) -> None:
         body = msgspec.json.encode(fault)
         headers = {"Idempotency-Key": f"{fault.id}/{fault.status}"}
         if self._secret is not None:
             headers |= signature(self._secret.lines()[0], int(time.time()), body)
-        # A redirect is a no: nobody may lead faults elsewhere.
-        async with self._session.post(
-            self._url, data=body, headers=headers, allow_redirects=False
-        ) as answer:
-            status, reason = answer.status, answer.reason
-        if 200 <= status < 300:
-            return
-        said = f"{self._shown} answered {status} {reason}"
-        if 400 <= status < 500 and status not in _PATIENCE:
-            raise RefusedError(said)
-        raise NotNowError(said)
+        answer = await self._http.send("POST", self._url, body, headers)
+        answer.insist_on_yes()
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, Select, or_, select, update
 
-from reachthru.controller_server.model import iso
+from reachthru.controller_server.model import iso, utc
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes
 from reachthru.controller_server.store.tables import fault_changes, faults
 from reachthru.controller_server.store.tail import load_changes
@@ -97,7 +97,7 @@ def _put_under(
 ) -> None:
     """`raised`: faults of the host's instances, (id, raised_at)."""
     for fault_id, raised_at in raised:
-        moment = _moment(raised_at)
+        moment = utc(raised_at)
         for outage in outages:
             if outage.host == host and moment is not None and outage.covers(moment):
                 connection.execute(
@@ -117,11 +117,11 @@ def _outages(connection: Connection, hosts: Iterable[str]) -> list[Outage]:
     )
     wanted, found = set(hosts), []
     for row in rows:
-        raised = _moment(row.raised_at)
+        raised = utc(row.raised_at)
         if raised is not None and row.host in wanted:
             silence = timedelta(milliseconds=-row.stages_ms.get("last_good", 0.0))
             since = raised - silence - timedelta(seconds=BEFORE_S)
-            cleared = _moment(row.cleared_at) if row.cleared_at else None
+            cleared = utc(row.cleared_at) if row.cleared_at else None
             found.append(Outage(row.id, row.host, since, cleared))
     return found
 
@@ -140,11 +140,3 @@ def _host_faults() -> Select[Any]:
         .where(faults.c.kind == FaultKind.HOST_LOST.value)
         .where(faults.c.instance_uuid == "")  # which has an index, and these few only
     )
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -18,12 +18,20 @@ from reachthru.protocol.faults import FaultStatus
 _CHUNK = 500  # ids in one statement
 
 
+class UnknownMarkerError(Exception):
+    """There is no such fault, or no more."""
+
+
 class FaultFilter(Struct, frozen=True, kw_only=True):
-    """What to list, newest change first. None: whatever it is."""
+    """What to list, newest change first. None: whatever it is.
+
+    `marker` is the id of a fault: what follows it is listed.
+    """
 
     active: bool | None = None
     instance: str | None = None
     host: str | None = None
+    marker: str | None = None
     limit: int = 100
 
 
@@ -49,7 +57,10 @@ _changes: Select[Any] = select(
 def list_faults(
     connection: Connection, wanted: FaultFilter, stored_ms: Mapping[int, float]
 ) -> list[Fault]:
-    """`stored_ms` has, by change, the times that are not in the database yet."""
+    """`stored_ms` has, by change, the times that are not in the database yet.
+
+    Raises `UnknownMarkerError`.
+    """
     query = _changes.join(fault_changes, fault_changes.c.id == faults.c.last_change_id)
     if wanted.active is not None:
         status = FaultStatus.RAISED if wanted.active else FaultStatus.CLEARED
@@ -58,6 +69,12 @@ def list_faults(
         query = query.where(faults.c.instance_uuid == wanted.instance)
     if wanted.host is not None:
         query = query.where(faults.c.host == wanted.host)
+    if wanted.marker is not None:
+        marker = select(faults.c.last_change_id).where(faults.c.id == wanted.marker)
+        change_id = connection.execute(marker).scalar()
+        if change_id is None:
+            raise UnknownMarkerError
+        query = query.where(faults.c.last_change_id < change_id)
     rows = connection.execute(
         query.order_by(faults.c.last_change_id.desc()).limit(wanted.limit)
     ).all()

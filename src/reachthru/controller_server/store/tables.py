@@ -132,3 +132,21 @@ leases = Table(
     Column("owner", String(255), nullable=False),
     Column("until", Float, nullable=False),
 )
+
+# What Nova was asked for because of a fault, by sinks/nova.py; `subject` is an instance's uuid or a
+# host, `begun_at` by the clock of clock.py. Its fault takes it along, also where a controller that
+# knows nothing of it forgets the fault.
+nova_actions = Table(
+    "nova_actions",
+    metadata,
+    Column("fault_id", String(255), ForeignKey("faults.id", ondelete="CASCADE"), primary_key=True),
+    Column("action", String(16), primary_key=True),
+    Column("subject", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("marker", String(255), nullable=False),
+    Column("ours", String(255), nullable=False, server_default=""),
+    Column("begun_at", Float, nullable=False),
+    Index("nova_actions_by_subject", "subject"),
+    Index("nova_actions_by_time", "begun_at"),
+)

@@ -134,7 +134,7 @@ class Watch:
         self.stack = stack
         self.uuid = uuid
 
-    def expect(self, kind, status, since, timeout_s=5.0):
+    def expect(self, kind, status, since, timeout_s=20.0):
         """The fault's delivery, and its milliseconds since the moment `since` (monotonic)."""
         delivery = self.stack.consumer.wait_for(
             lambda one: one.is_change(kind, status, self.uuid), timeout_s, since
@@ -150,7 +150,7 @@ class Watch:
             if delivery.arrived_at >= since and delivery.fault["instance_uuid"] == self.uuid
         ]
 
-    def wait_well(self, timeout_s=10.0):
+    def wait_well(self, timeout_s=30.0):
         """Returns when it is registered and nothing is wrong with it."""
         self.stack.wait_until(self._is_well, f"{self.uuid} to be well", timeout_s)
 

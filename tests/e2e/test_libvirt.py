@@ -8,15 +8,12 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from reachthru.demo.libvirt_vm import LibvirtVm
-from reachthru.demo.vm import GUEST_AGENT_PORT
-
 REPETITIONS = 20
 QEMU_HOLDS_BACK_MS = 1_000
 AT_ONCE_MS = 150
 INTERVAL_S = 0.4  # SAL1
 SAL1_MS = 1000
-QUIET_S = 2.5  # longer than two intervals, and than what QEMU holds a port's events back
+QUIET_S = 2.0  # longer than two intervals, and than what QEMU holds a port's events back
 # QEMU tells of a port's openings and closings once a second at most, and holds the others back. Two
 # seconds after a closing and an opening it is done with both, and tells of the next one at once.
 PORT_EVENTS_S = 2.1
@@ -43,18 +40,31 @@ def test_it_lives_beside_the_qemu_guest_agent(libvirt_stack, libvirt_vm, libvirt
     assert libvirt_watch.heard(since) == []
 
 
-def test_a_killed_guest_daemon_is_told_in_150_ms(libvirt_vm, libvirt_watch, spread, assert_at_once):
-    times_ms = []
+def test_a_killed_guest_daemon_is_told_in_150_ms_and_a_frozen_one_within_a_second(
+    libvirt_vm, libvirt_watch, spread, assert_at_once
+):
+    """In turns: a frozen daemon leaves its port open, so QEMU can rest meanwhile."""
+    killed_ms, frozen_ms = [], []
+    rested_at = time.monotonic() + PORT_EVENTS_S
     for _ in range(REPETITIONS):
-        time.sleep(PORT_EVENTS_S)
+        time.sleep(max(0.0, rested_at - time.monotonic()))
         killed_at = libvirt_vm.signal_daemon("KILL")
         _fault, told_ms = libvirt_watch.expect("guest_daemon_lost", "raised", killed_at)
         libvirt_vm.start_daemon()
         libvirt_watch.expect("guest_daemon_lost", "cleared", killed_at)
+        rested_at = time.monotonic() + PORT_EVENTS_S
         libvirt_watch.wait_well()
-        times_ms.append(told_ms)
-    spread("guest daemon killed", times_ms)
-    assert_at_once(times_ms)
+        killed_ms.append(told_ms)
+        frozen_at = libvirt_vm.signal_daemon("STOP")
+        _fault, told_ms = libvirt_watch.expect("heartbeat_lost", "raised", frozen_at)
+        libvirt_vm.signal_daemon("CONT")
+        libvirt_watch.expect("heartbeat_lost", "cleared", frozen_at)
+        libvirt_watch.wait_well()
+        frozen_ms.append(told_ms)
+    spread("guest daemon killed", killed_ms)
+    spread("guest daemon frozen", frozen_ms)
+    assert_at_once(killed_ms)
+    assert max(frozen_ms) < SAL1_MS
 
 
 def test_a_guest_daemon_killed_again_at_once_is_told_when_qemu_tells(libvirt_vm, libvirt_watch):
@@ -73,7 +83,7 @@ def test_a_killed_qemu_is_told_in_150_ms(libvirt_vm, libvirt_watch, spread, asse
         killed_at = libvirt_vm.kill()
         _fault, told_ms = libvirt_watch.expect("instance_lost", "raised", killed_at)
         libvirt_vm.load_state()
-        libvirt_watch.expect("instance_lost", "cleared", killed_at, timeout_s=10)
+        libvirt_watch.expect("instance_lost", "cleared", killed_at)
         libvirt_watch.wait_well()
         assert libvirt_watch.heard(killed_at) == [
             ("instance_lost", "raised"),
@@ -84,25 +94,12 @@ def test_a_killed_qemu_is_told_in_150_ms(libvirt_vm, libvirt_watch, spread, asse
     assert_at_once(times_ms)
 
 
-def test_a_frozen_guest_daemon_is_told_within_a_second(libvirt_vm, libvirt_watch, spread):
-    times_ms = []
-    for _ in range(REPETITIONS):
-        frozen_at = libvirt_vm.signal_daemon("STOP")
-        _fault, told_ms = libvirt_watch.expect("heartbeat_lost", "raised", frozen_at)
-        libvirt_vm.signal_daemon("CONT")
-        libvirt_watch.expect("heartbeat_lost", "cleared", frozen_at)
-        libvirt_watch.wait_well()
-        times_ms.append(told_ms)
-    spread("guest daemon frozen", times_ms)
-    assert max(times_ms) < SAL1_MS
-
-
 def test_a_kernel_panic_is_told_within_a_second_and_cleared_by_a_reset(libvirt_vm, libvirt_watch):
     panicked_at = libvirt_vm.panic()
     _fault, told_ms = libvirt_watch.expect("heartbeat_lost", "raised", panicked_at)
     assert told_ms < SAL1_MS
     libvirt_vm.reset()
-    libvirt_watch.expect("heartbeat_lost", "cleared", panicked_at, timeout_s=20)
+    libvirt_watch.expect("heartbeat_lost", "cleared", panicked_at)
 
 
 def pause(domain, _folder):
@@ -160,7 +157,7 @@ def test_a_shut_down_guest_and_its_next_start_are_nobodys_fault(libvirt_vm, libv
     libvirt_vm.shutdown()
     time.sleep(QUIET_S)
     libvirt_vm.start()
-    libvirt_watch.wait_well(timeout_s=20)
+    libvirt_watch.wait_well()
     assert libvirt_watch.heard(since) == []
 
 
@@ -180,15 +177,3 @@ def test_a_guest_daemon_that_was_stopped_said_goodbye(libvirt_vm, libvirt_watch)
     assert libvirt_watch.heard(since) == []
     libvirt_vm.start_daemon()
     libvirt_watch.wait_well()
-
-
-def test_a_domain_without_the_port_is_left_alone(libvirt_stack, libvirt_image):
-    image, folder = libvirt_image, libvirt_stack.folder
-    with LibvirtVm(image, folder, None, ports=(GUEST_AGENT_PORT,)) as vm:
-        vm.wait_until_up()
-        assert vm.run("ls /dev/virtio-ports").output.split() == [GUEST_AGENT_PORT, "reachthru.lab"]
-        vm.kill()
-        time.sleep(QUIET_S)
-        assert libvirt_stack.instance(vm.uuid) == {}
-        told = [delivery.fault["instance_uuid"] for delivery in libvirt_stack.consumer.deliveries()]
-        assert vm.uuid not in told

@@ -1,5 +1,6 @@
 """A real VM under QEMU, a directory-discovering host agent, a controller, a consumer."""
 
+import base64
 import signal
 import time
 
@@ -10,8 +11,44 @@ from reachthru.demo.qemu_vm import QemuVm
 REPETITIONS = 20
 INTERVAL_MS = 400  # SAL1
 SAL1_MS = 1000
-QUIET_S = 3.0
+QUIET_S = 2.0  # longer than two intervals
+WATCHED_S = 3.0
+STOPPED_S = 6.0
 TICKS_PER_S = 100  # USER_HZ
+FAST_OPENINGS, DAEMON_OPENINGS = 90, 10
+# In the guest: opens the port, registers, waits for this session's own acknowledgement and the
+# challenge after it, and closes the port, every other time without a goodbye.
+OPENINGS = """
+import json, os, sys
+
+ADDRESS = "cgcs.heartbeat"
+
+
+def send(port, **fields):
+    data = {"version": 3, "revision": 1, "sequence": 1, **fields}
+    envelope = {"version": 1, "source_addr": ADDRESS, "dest_addr": ADDRESS, "data": data}
+    os.write(port, b"\\n" + json.dumps(envelope).encode() + b"\\n")
+
+
+def listen(port):
+    rest = b""
+    while True:
+        *lines, rest = (rest + os.read(port, 4096)).split(b"\\n")
+        yield from (json.loads(line)["data"] for line in lines if line)
+
+
+for number in range(1, int(sys.argv[1]) + 1):
+    port = os.open("/dev/virtio-ports/cgcs.messaging", os.O_RDWR)
+    send(port, msg_type="init", invocation_id=number, name="lab", heartbeat_interval_ms=60000,
+         corrective_action="log")
+    heard = listen(port)
+    next(said for said in heard if said.get("invocation_id") == number)
+    next(said for said in heard if said["msg_type"] == "challenge")
+    print("came up", flush=True)
+    if number % 2 == 0:
+        send(port, msg_type="exit", log_msg="")
+    os.close(port)
+"""
 
 
 @pytest.fixture
@@ -28,13 +65,12 @@ def test_a_guest_registers_with_its_interval_and_health(stack, qemu_vm, watch):
 
 
 def test_a_healthy_guest_is_heartbeated_and_nothing_is_reported(qemu_vm, watch):
-    since = time.monotonic()
     before = answered(qemu_vm)
-    time.sleep(QUIET_S)
-    after = answered(qemu_vm)
+    since = time.monotonic()
+    time.sleep(WATCHED_S)
     watched_ms = (time.monotonic() - since) * 1000
-    # The ends of the time are those of two commands in the guest, each of some 100 ms.
-    assert after - before >= watched_ms / INTERVAL_MS - 4
+    # Each of the two commands in the guest takes its time, and that is heartbeated as well.
+    assert answered(qemu_vm) - before >= watched_ms / INTERVAL_MS - 2
     assert watch.heard(since) == []
 
 
@@ -116,8 +152,8 @@ def test_a_guest_daemon_idles_while_no_host_listens_and_attaches_again(stack, qe
     since = time.monotonic()
     stack.host_agent.stop()
     before_ticks = cpu_ticks(qemu_vm)
-    time.sleep(QUIET_S)
-    assert cpu_ticks(qemu_vm) - before_ticks <= 0.05 * QUIET_S * TICKS_PER_S
+    time.sleep(WATCHED_S)
+    assert cpu_ticks(qemu_vm) - before_ticks <= 0.05 * WATCHED_S * TICKS_PER_S
     stack.start_host_agent()
     watch.wait_well()
     assert watch.heard(since) == []
@@ -135,20 +171,29 @@ def test_a_killed_host_agent_blames_nobody_when_it_is_back(stack, qemu_vm, watch
 
 def test_a_stopped_host_agent_blames_nobody_when_it_goes_on(stack, qemu_vm, watch):
     since = stack.host_agent.send(signal.SIGSTOP)
-    time.sleep(2 * QUIET_S)
+    time.sleep(STOPPED_S)
     stack.host_agent.send(signal.SIGCONT)
     time.sleep(QUIET_S)
     assert watch.heard(since) == []
 
 
 def test_the_channel_comes_up_a_hundred_times(stack, qemu_vm, watch):
-    """The host is connected all the time; the guest's end of the port comes and goes."""
+    """The host is connected all the time; the guest's end of the port comes and goes.
+
+    Ours is opened by the daemon, and most often by a program that opens it faster.
+    """
     since = time.monotonic()
-    for _ in range(100):
-        qemu_vm.stop_daemon()
+    qemu_vm.stop_daemon()
+    script = base64.b64encode(OPENINGS.encode()).decode()
+    qemu_vm.run(f"echo {script} | base64 -d >/run/openings.py")
+    opened = qemu_vm.run(f"python3 -I -S /run/openings.py {FAST_OPENINGS}", timeout_s=60)
+    assert opened.output.split() == ["came", "up"] * FAST_OPENINGS
+    for _ in range(DAEMON_OPENINGS):
         before = registrations(qemu_vm)
         qemu_vm.start_daemon()
-        stack.wait_until(lambda seen=before: registrations(qemu_vm) > seen, "a registration", 10)
+        stack.wait_until(lambda seen=before: registrations(qemu_vm) > seen, "a registration", 20)
+        qemu_vm.stop_daemon()
+    qemu_vm.start_daemon()
     watch.wait_well()
     assert watch.heard(since) == []
 
@@ -179,7 +224,7 @@ def repeat(watch, injure, heal, kind="heartbeat_lost", times=REPETITIONS):
         injured_at = injure()
         fault, told_ms = watch.expect(kind, "raised", injured_at)
         heal()
-        watch.expect(kind, "cleared", injured_at, timeout_s=10)
+        watch.expect(kind, "cleared", injured_at)
         watch.wait_well()
         assert told_ms < SAL1_MS, fault
         assert watch.heard(injured_at) == [(kind, "raised"), (kind, "cleared")]

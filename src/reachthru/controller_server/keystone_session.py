@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import copy
 import importlib.util
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +147,8 @@ def adapter(conf: cfg.ConfigOpts, section: str, service_type: str) -> Any:
 class KeystoneService:
     """Where a service is, and a token for it; renewed by keystoneauth before it expires.
 
-    Asked in one thread of its own: who waits for a Keystone that hangs holds up nobody else.
+    Asked in threads that nobody joins: who waits for a Keystone that hangs holds up nobody else,
+    and no stop.
     """
 
     def __init__(self, conf: cfg.ConfigOpts, section: str, service_type: str) -> None:
@@ -155,10 +156,7 @@ class KeystoneService:
         self._section = section
         self._service_type = service_type
         self._adapter: Any = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"keystone-{section}")
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._turn = asyncio.Lock()  # whoever needs a token meanwhile is given the same one
 
     async def terms(self, *, anew: bool = False) -> ServiceTerms:
         """`anew`: with another token, since the service refused the last one.
@@ -166,7 +164,30 @@ class KeystoneService:
         Raises `KeystoneError`.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._terms, anew)
+        answer: asyncio.Future[ServiceTerms] = loop.create_future()
+
+        def settle(found: ServiceTerms | KeystoneError) -> None:
+            if answer.done():  # given up meanwhile
+                return
+            if isinstance(found, KeystoneError):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def ask() -> None:
+            found: ServiceTerms | KeystoneError
+            try:
+                found = self._terms(anew)
+            except KeystoneError as error:
+                found = error
+            except Exception as error:  # whatever keystoneauth makes of a garbled answer
+                found = KeystoneError(f"Keystone: {type(error).__name__}: {error}")
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(settle, found)
+
+        async with self._turn:
+            threading.Thread(target=ask, name=f"keystone-{self._section}", daemon=True).start()
+            return await answer
 
     def _terms(self, anew: bool) -> ServiceTerms:
         from keystoneauth1.exceptions import ClientException, EndpointNotFound  # noqa: PLC0415

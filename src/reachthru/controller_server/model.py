@@ -53,7 +53,10 @@ class Fault(Struct, kw_only=True):
 
 
 class Instance(Struct, kw_only=True):
-    """`state` is a Condition; `health` is None before the guest's first answer."""
+    """`state` is a Condition; `health` is None before the guest's first answer.
+
+    `note` is what its host agent wants an operator to know of it, for example why it has no port.
+    """
 
     uuid: str
     name: str
@@ -63,6 +66,7 @@ class Instance(Struct, kw_only=True):
     last_seen_at: str | None
     registered: bool
     health: str | None
+    note: str = ""
 
 
 class Host(Struct, kw_only=True):

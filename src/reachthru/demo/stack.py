@@ -15,9 +15,10 @@ from typing import Any, Self
 from reachthru.demo.consumer import Consumer
 from reachthru.demo.errors import DemoError
 from reachthru.demo.processes import Process
+from reachthru.demo.vm import BOOT_TIMEOUT_S
 
 HOST = "compute-0"
-_START_TIMEOUT_S = 20
+_START_TIMEOUT_S = 60
 _POLL_S = 0.02
 _LOG_TAIL_LINES = 15
 
@@ -42,6 +43,8 @@ host = {host}
 driver = {discovery}
 [directory]
 path = {ports}
+[libvirt]
+hotplug = true
 [bus]
 url = {bus_url}
 [outbox]
@@ -152,7 +155,7 @@ class Stack:
                     raise StackError(f"{name} ended by itself\n{self.logs()}")
             time.sleep(_POLL_S)
 
-    def wait_registered(self, uuid: str, timeout_s: float = _START_TIMEOUT_S) -> dict[str, Any]:
+    def wait_registered(self, uuid: str, timeout_s: float = BOOT_TIMEOUT_S) -> dict[str, Any]:
         self.wait_until(
             lambda: bool(self.instance(uuid).get("registered")),
             f"the registration of {uuid}",

@@ -190,4 +190,4 @@ def choose_discovery(settings: HostSettings) -> Discovery:
             f"[discovery] driver = libvirt needs libvirt's Python binding: {error}; install"
             " python3-libvirt, or libvirt-python in the version of this machine's libvirt"
         ) from error
-    return LibvirtDiscovery(settings.connection_uri)
+    return LibvirtDiscovery(settings.connection_uri, hotplug=settings.hotplug)

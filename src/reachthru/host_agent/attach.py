@@ -114,8 +114,7 @@ class Attacher:
             return
         if not target.complained:
             target.complained = True
-            reason = os.strerror(code)
-            _log.info("%s: not connected yet: %s; trying on", target.path, reason)
+            _complain(target.path, code)
         self._stop_retry(target)
         self._retry_later(channel, target)
         self._on_refused(channel, code)
@@ -128,6 +127,17 @@ class Attacher:
         if target.retry is not None:
             target.retry.cancel()
             target.retry = None
+
+
+def _complain(path: str, code: int) -> None:
+    if code == errno.EACCES:  # it does not come right by itself
+        _log.warning(
+            "%s: permission denied; this agent's user must be in the group that owns the socket"
+            " and its folder (libvirt-qemu, or qemu); trying on",
+            path,
+        )
+    else:
+        _log.info("%s: not connected yet: %s; trying on", path, os.strerror(code))
 
 
 def _connect(path: str) -> tuple[int, socket.socket | None]:

@@ -17,7 +17,7 @@ from collections import Counter
 from typing import Protocol
 
 from reachthru.protocol.codec import Dialect, Received
-from reachthru.protocol.errors import PeerError
+from reachthru.protocol.errors import NotAskedError, PeerError
 from reachthru.protocol.heartbeat.events import HostEvent
 from reachthru.protocol.heartbeat.host import HostHeartbeat
 from reachthru.protocol.link import Link
@@ -42,6 +42,8 @@ CROWD_LINES = 100  # more than this in one read, and they are skimmed before the
 _ANSWER = b'"challenge_response"'
 _ANSWER_LINE = re.compile(rb"[^\n]*" + _ANSWER + rb"[^\n]*\n")
 _SKIMMED_ANSWERS = 16
+_NO_HEARTBEAT = "no heartbeat is asked for; flavor extra spec ha:guest_heartbeat"
+_NO_MESSAGES = "no messages are asked for; flavor extra spec ha:server_group_messaging"
 
 _log = logging.getLogger(__name__)
 _complaints = TokenBucket(10.0, 100)  # lines in the log, all guests together
@@ -75,6 +77,7 @@ class Channel:
         "core",
         "dropped_lines",
         "group",
+        "heartbeats",
         "instance_uuid",
         "peer_errors",
         "port_name",
@@ -95,7 +98,10 @@ class Channel:
         self.instance_uuid = instance_uuid
         self.port_name = port_name
         self.core = core
-        self.group: GroupApplication | None = None  # a bare port has none
+        # Applications that serve this guest: those that its instance was asked for. A bare port
+        # has no group messages.
+        self.heartbeats = True
+        self.group: GroupApplication | None = None
         self.sock: socket.socket | None = None
         self.slot: int | None = None  # the wheel's
         self.registered_at: float | None = None
@@ -216,19 +222,30 @@ class Channel:
                 return
             line = result
         self.count_error(line.reason, str(line))
-        nack = self._link.refuse(line, now)
+        self._nack(line, now)
+
+    def _nack(self, error: PeerError, now: float) -> None:
+        nack = self._link.refuse(error, now)
         if nack is not None:
             self._queue(nack)
 
     def _receive(self, received: Received, now: float) -> None:
         message = received.message
-        if message.address == HEARTBEAT_ADDR:
+        if message.address != HEARTBEAT_ADDR:
+            if self.group is not None:
+                self.group.receive(received, now)
+            else:
+                self._decline(received, _NO_MESSAGES, now)
+        elif self.heartbeats:
             assert isinstance(message, HeartbeatMessage)
             self.core.receive(message, now)
-        elif self.group is not None:
-            self.group.receive(received, now)
         else:
-            self.count_error("out_of_place", f"{type(message).__name__} from a guest")
+            self._decline(received, _NO_HEARTBEAT, now)
+
+    def _decline(self, received: Received, why: str, now: float) -> None:
+        """Nothing is wrong with the guest: it can't know its flavor. It is told, nobody else is."""
+        msg_type = str(type(received.message).__struct_config__.tag)
+        self._nack(NotAskedError(why, received.source_addr, msg_type), now)
 
     def _skim(self, data: bytes, now: float) -> bytes:
         """A crowd of lines, reduced to what may matter, without looking at each.

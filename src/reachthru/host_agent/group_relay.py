@@ -116,6 +116,8 @@ class GroupRelay:
         self, loop: asyncio.AbstractEventLoop, engine: Engine, bus: AgentBus, policy: GroupPolicy
     ) -> None:
         self.losses = GroupLosses(loop)
+        # Whether nobody asked for an instance's messages: what it does not get is no loss.
+        self.declines: Callable[[str], bool] = lambda _uuid: False
         self._loop = loop
         self._engine = engine
         self._bus = bus
@@ -232,7 +234,8 @@ class GroupRelay:
         for uuid in recipients:
             line = self._lines.get(uuid)
             if line is None:
-                self.losses.count(_sender(message), "absent")
+                if not self.declines(uuid):
+                    self.losses.count(_sender(message), "absent")
                 continue
             if isinstance(message, GroupDelivery):
                 line.core.deliver(message.source_instance, message.data, now)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from reachthru.host_agent.channel import Channel
+from reachthru.host_agent.discovery.base import EVERY_SERVICE
 from reachthru.host_agent.judge import Judge
 from reachthru.protocol.agent_bus import InstanceReport
 from reachthru.protocol.heartbeat.events import Session
@@ -12,7 +13,9 @@ from reachthru.protocol.heartbeat.events import Session
 class Instance:
     """Stands in the engine's wheel with its judge's deadlines. `settle` follows each wake."""
 
-    __slots__ = ("_settle", "channels", "health", "judge", "name", "slot", "uuid")
+    __slots__ = (
+        *("_settle", "channels", "health", "judge", "name", "note", "services", "slot", "uuid"),
+    )
 
     def __init__(
         self, uuid: str, name: str, judge: Judge, settle: Callable[["Instance"], None]
@@ -20,6 +23,8 @@ class Instance:
         self.uuid = uuid
         self.name = name
         self.judge = judge
+        self.services = EVERY_SERVICE
+        self.note = ""  # discovery's
         self.channels: dict[str, Channel] = {}  # by port name
         self.health: str | None = None  # the guest's last word
         self.slot: int | None = None  # the wheel's
@@ -57,4 +62,5 @@ class Instance:
             if last_seen is None
             else (wall - timedelta(seconds=now - last_seen)).isoformat(timespec="microseconds"),
             health=self.health,
+            note=self.note,
         )

@@ -72,6 +72,7 @@ class Judge:
         active: Iterable[tuple[FaultKind, str]] = (),
     ) -> None:
         self.condition = Condition.STARTING_UP
+        self.watches = True
         self._new_id = new_id
         self._registration_limit_s = registration_limit_s
         self._registration_due: float | None = None
@@ -123,6 +124,19 @@ class Judge:
             self._add(
                 FaultKind.NEVER_REGISTERED, Fact(f"no session within {limit_s:g} s", deadline=due)
             )
+
+    def watch(self, wanted: bool, now: float) -> None:
+        """Whether anybody asked that the guest be watched. What nobody asked for is no fault."""
+        if wanted and not self.watches:
+            self.watches = True
+            self._count_down_to_registration(now)
+        elif self.watches and not wanted:
+            for kind in list(self._facts):
+                self._remove(kind, "nobody asks for its heartbeat any more")
+            self._end_boot()
+            self._silent_ports.clear()
+            self._unwell_ports.clear()
+            self.watches = False
 
     # --- the guest ---------------------------------------------------------------------------
 
@@ -240,7 +254,9 @@ class Judge:
                 self._raise(kind, fact)
 
     def _count_down_to_registration(self, now: float) -> None:
-        if self._registration_limit_s > 0 and not self._registered_this_boot and not self.excused:
+        if self._registration_limit_s <= 0 or not self.watches:
+            return
+        if not self._registered_this_boot and not self.excused:
             self._registration_due = now + self._registration_limit_s
 
     def _hear_alive(self, port: str) -> None:
@@ -280,7 +296,7 @@ class Judge:
         return missed
 
     def _add(self, kind: FaultKind, fact: Fact) -> None:
-        if kind not in self._facts:
+        if self.watches and kind not in self._facts:
             self._facts[kind] = fact
             self._raise(kind, fact)
 

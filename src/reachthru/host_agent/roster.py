@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 from reachthru.host_agent.attach import Attacher
 from reachthru.host_agent.challenges import Challenges
 from reachthru.host_agent.channel import Channel
-from reachthru.host_agent.discovery.base import Discovery, Port, Sink
+from reachthru.host_agent.discovery.base import (
+    PORT_SERVICES,
+    Discovery,
+    Port,
+    Service,
+    Sink,
+)
 from reachthru.host_agent.engine import Engine
 from reachthru.host_agent.group_relay import GroupLine, GroupRelay
 from reachthru.host_agent.inheritance import Inheritance
@@ -18,7 +24,6 @@ from reachthru.host_agent.judge import Judge
 from reachthru.host_agent.ledger import Ledger
 from reachthru.host_agent.outbox import Outbox
 from reachthru.protocol.agent_bus import InstanceReport
-from reachthru.protocol.codec import Dialect
 from reachthru.protocol.faults import Condition, FaultStatus
 from reachthru.protocol.heartbeat.events import (
     Exited,
@@ -70,20 +75,29 @@ class Roster(Sink):
     def use(self, engine: Engine, attacher: Attacher, groups: GroupRelay) -> None:
         """To be called before anything is found."""
         self._groups = groups
+        groups.declines = self._declines_messages
         self._engine = engine
         self._attacher = attacher
         self._inheritance = Inheritance(self._outbox)
 
     # --- what discovery says -----------------------------------------------------------------
 
-    def found(self, uuid: str, name: str, condition: Condition) -> None:
+    def found(self, uuid: str, name: str, condition: Condition, services: Service) -> None:
         instance = self.instances.get(uuid)
         if instance is None:
             instance = self.instances[uuid] = self._new_instance(uuid, name)
             self.departed.discard(uuid)
             _log.info("%s (%s): found, %s", uuid, name, condition)
         instance.name = name
+        if instance.services != services:
+            self._serve(instance, services)
         self.became(uuid, condition)
+
+    def noted(self, uuid: str, note: str) -> None:
+        instance = self.instances.get(uuid)
+        if instance is not None and instance.note != note:
+            instance.note = note
+            self._settle(instance)
 
     def port_found(self, uuid: str, port: Port) -> None:
         instance = self.instances[uuid]
@@ -95,8 +109,7 @@ class Roster(Sink):
         if channel is None:
             core = HostHeartbeat(self._policy, self._challenges.draw)
             channel = Channel(uuid, port.name, port.dialect, core, self)
-            if port.dialect is Dialect.MUX:
-                channel.group = self._groups.open(channel, instance)
+            self._equip(channel, instance)
             instance.channels[port.name] = channel
         elif self._attacher.path_of(channel) == port.path:
             self._attacher.again(channel)
@@ -115,8 +128,7 @@ class Roster(Sink):
         self._engine.detach(channel)
         self._engine.disarm(channel)
         self._attacher.forget(channel)
-        if isinstance(channel.group, GroupLine):
-            self._groups.forget(channel.group)
+        self._close_group(channel)
         self._settle(instance)
 
     def port_closed(self, uuid: str, port_name: str, age_s: float = 0.0) -> None:
@@ -246,6 +258,42 @@ class Roster(Sink):
         """How these instances are; those that have left are left out."""
         now, wall = self._engine.now(), datetime.now(UTC)
         return [self.instances[uuid].report(now, wall) for uuid in uuids if uuid in self.instances]
+
+    # --- services ----------------------------------------------------------------------------
+
+    def _serve(self, instance: Instance, services: Service) -> None:
+        """What is asked for has changed. The guest hears of its heartbeat by a new connection."""
+        said = ", ".join(service.name.lower() for service in services if service.name)
+        _log.info("%s (%s): asks for %s", instance.uuid, instance.name, said)
+        instance.services = services
+        wanted = Service.HEARTBEAT in services
+        for channel in instance.channels.values():
+            self._equip(channel, instance)
+        if wanted != instance.judge.watches:
+            self._end_sessions(instance)
+            instance.judge.watch(wanted, self._engine.now())
+            for channel in instance.channels.values():
+                self._engine.detach(channel)
+                self._attacher.again(channel)
+        self._settle(instance)
+
+    def _equip(self, channel: Channel, instance: Instance) -> None:
+        """The channel's applications are those that the instance asks for."""
+        services = instance.services & PORT_SERVICES[channel.port_name]
+        channel.heartbeats = Service.HEARTBEAT in services
+        if Service.MESSAGES not in services:
+            self._close_group(channel)
+        elif channel.group is None:
+            channel.group = self._groups.open(channel, instance)
+
+    def _close_group(self, channel: Channel) -> None:
+        if isinstance(channel.group, GroupLine):
+            self._groups.forget(channel.group)
+        channel.group = None
+
+    def _declines_messages(self, uuid: str) -> bool:
+        instance = self.instances.get(uuid)
+        return instance is not None and Service.MESSAGES not in instance.services
 
     # --- sessions ----------------------------------------------------------------------------
 

@@ -28,6 +28,12 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "libvirt": [
         cfg.StrOpt("connection_uri", default="qemu:///system", help="The libvirt to ask."),
+        cfg.BoolOpt(
+            "hotplug",
+            default=False,
+            help="Plug the port into running domains whose flavor asks for it and that were booted"
+            " without, if they have a virtio-serial controller.",
+        ),
     ],
     "directory": [
         cfg.StrOpt(
@@ -98,6 +104,7 @@ class HostSettings:
     host: str
     driver: str
     connection_uri: str
+    hotplug: bool
     directory: Path
     min_interval_ms: int
     failure_threshold: int
@@ -115,6 +122,7 @@ def load(path: Path) -> HostSettings:
         host=conf.host or socket.gethostname(),
         driver=conf.discovery.driver,
         connection_uri=conf.libvirt.connection_uri,
+        hotplug=conf.libvirt.hotplug,
         directory=Path(conf.directory.path),
         min_interval_ms=conf.heartbeat.min_interval_ms,
         failure_threshold=conf.heartbeat.failure_threshold,

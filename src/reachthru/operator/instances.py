@@ -5,7 +5,10 @@ import argparse
 from reachthru.operator import api, output
 
 HELP = "the instances that agents carry, and how they are"
-COLUMNS = ("uuid", "name", "host", "state", "registered", "health", "interval_ms", "last_seen_at")
+COLUMNS = (
+    *("uuid", "name", "host", "state", "registered", "health", "interval_ms", "last_seen_at"),
+    "note",
+)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.show_json(answer)
     else:
-        rows = ([instance[name] for name in COLUMNS] for instance in answer["instances"])
+        rows = ([instance.get(name) for name in COLUMNS] for instance in answer["instances"])
         output.show_rows(COLUMNS, rows)
     return 0

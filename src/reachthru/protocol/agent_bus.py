@@ -63,6 +63,7 @@ class InstanceReport(Struct, kw_only=True):
     interval_ms: int | None = None
     last_seen_at: str | None = None
     health: str | None = None  # healthy | unhealthy; None before the first answer
+    note: str = ""  # what an operator should know of it, for example why it has no port
 
 
 class AgentReport(BusMessage, tag="report", kw_only=True):

@@ -9,6 +9,7 @@ a core turns it into an event. The tree::
     +-- BadEnvelopeError      the base layer is wrong: a missing key, a version that nobody speaks
     +-- UnknownAddressError   a `dest_addr` that no application here has
     +-- BadMessageError       the application's message is wrong
+    |   +-- NotAskedError     it is right, and its application is not to serve this guest
     +-- GarbledError          on the agent bus: not a message at all
     +-- UnknownTypeError      on the agent bus: of a type that a newer neighbour may know
     +-- TooNewError           on the agent bus: of a format more than one version ahead
@@ -50,10 +51,21 @@ class BadMessageError(PeerError):
     """The application's message is wrong. `source_addr` is whom to tell."""
 
     reason = "bad_message"
+    msg_type = "unknown"
 
     def __init__(self, text: str, source_addr: str) -> None:
         super().__init__(text)
         self.source_addr = source_addr
+
+
+class NotAskedError(BadMessageError):
+    """A message of an application that nobody asked to serve this guest with."""
+
+    reason = "not_asked"
+
+    def __init__(self, text: str, source_addr: str, msg_type: str) -> None:
+        super().__init__(text, source_addr)
+        self.msg_type = msg_type
 
 
 class GarbledError(PeerError):

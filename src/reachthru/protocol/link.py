@@ -81,8 +81,9 @@ class Link:
         if isinstance(error, BadMessageError) and source_addr == HEARTBEAT_ADDR:
             return self.encode(HeartbeatNack(log_msg=log_msg))
         if isinstance(error, BadEnvelopeError | BadMessageError):
+            msg_type = error.msg_type if isinstance(error, BadMessageError) else "unknown"
             return self.encode(
-                ServerGroupNack(orig_msg_type="unknown", log_msg=log_msg), dest_addr=source_addr
+                ServerGroupNack(orig_msg_type=msg_type, log_msg=log_msg), dest_addr=source_addr
             )
         return None
 

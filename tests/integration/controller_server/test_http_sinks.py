@@ -186,13 +186,18 @@ async def test_a_no_for_ever_is_said_and_not_repeated(cloud):
     await until(lambda: min(cloud.told_of(instance).values()) == 1)
 
 
+async def end(controller):
+    if controller.process.returncode is None:
+        await controller.kill()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def inspected(tmp_path):
-    """`async with inspected(reconcile_interval) as (inspector, agent)`: Doctor's sink alone."""
+    """inspected(options of [sink_doctor], masakari={options}): inspector, agent, controller."""
 
     async with AsyncExitStack() as stack:
 
-        async def start(**options):
+        async def start(masakari=None, **options):
             inspector = Receiver(detected_at=time_of_event)
             await inspector.open()
             stack.push_async_callback(inspector.close)
@@ -201,8 +206,10 @@ async def inspected(tmp_path):
             controller.settings.write_text(
                 controller.settings.read_text().replace(", log, webhook", "")
             )
+            if masakari is not None:
+                controller.add_sink("masakari", **masakari)
             await controller.start()
-            stack.push_async_callback(controller.kill)
+            stack.push_async_callback(end, controller)
             agent = SimulatedAgent(controller.bus_url, "compute-0")
             return inspector, await stack.enter_async_context(agent), controller
 
@@ -220,6 +227,28 @@ async def test_what_an_inspector_lost_it_is_told_again_while_it_lasts(inspected)
     await asyncio.sleep(1)
     assert statuses().count("up") == 1
     assert statuses()[-1] == "up"
+
+
+async def test_a_keystone_that_hangs_holds_up_neither_faults_nor_a_stop(inspected):
+    keystone = Receiver()
+    keystone.mode = "hang"
+    await keystone.open()
+    inspector, agent, controller = await inspected(
+        masakari={
+            "auth_type": "password",
+            "auth_url": keystone.address,
+            "username": "u",
+            "password": "p",
+            "user_domain_id": "default",
+            "project_name": "p",
+            "timeout": 50,
+        }
+    )
+    await agent.raise_all([agent.change("f1")])
+    await until(lambda: len(inspector.told) == 1 and keystone.attempts >= 1)
+    code, took_s = await controller.stop()
+    await keystone.close()
+    assert (code, took_s < 25) == (0, True)
 
 
 async def test_how_soon_an_inspector_knows(inspected):

@@ -12,6 +12,8 @@ from reachthru.controller_server import sinks
 from reachthru.controller_server.sinks.base import NotNowError
 from reachthru.controller_server.sinks.http import ServiceClient
 
+pytestmark = pytest.mark.xdist_group("keystone")  # one for all
+
 
 @pytest.fixture
 async def service_of_openstack():

@@ -66,6 +66,14 @@ async def test_a_partial_report_adds_changes_and_removes_what_it_names(
     await until_stored(database, uuids(inventory))
 
 
+async def test_what_an_agent_notes_of_an_instance_is_shown(inventory, make_report, database):
+    report = make_report("a")
+    report.instances[0].note = "no port"
+    inventory.take_report(report)
+    assert [instance.note for instance in inventory.instances()] == ["no port"]
+    await until_stored(database, uuids(inventory))
+
+
 async def test_a_host_is_online_until_its_agent_leaves(inventory, make_report):
     inventory.take_report(make_report("a", lateness_ms=3.5, agent_version="1.2"))
     (host,) = inventory.hosts()

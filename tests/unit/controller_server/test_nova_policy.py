@@ -82,7 +82,7 @@ def book(*deeds, **values):
     return Book(**{"is_active": True, "deeds": deeds, **values})
 
 
-RESET_DONE = deed("reset_state", "done")
+OURS = deed("reset_state", "done", ours="req-reset")
 
 
 @pytest.mark.parametrize(
@@ -140,21 +140,22 @@ def test_a_snapshot_is_waited_for():
     )
 
 
-def test_what_nova_itself_put_in_error_is_not_rebooted():
-    decision = for_instance(fault(), policy(), book(), server(vm_state="error"))
+@pytest.mark.parametrize("known", [book(), book(deed("reset_state", "done", "f0", ours="req-0"))])
+def test_what_nova_itself_put_in_error_is_not_rebooted(known):
+    decision = for_instance(fault(), policy(), known, server(vm_state="error"))
     assert decision == Leave("Nova says error")
 
 
 def test_what_we_put_in_error_is_rebooted_as_its_guest_asks():
     now = server(vm_state="error", newest_reset="req-reset")
-    assert for_instance(fault(), policy(), book(RESET_DONE), now) == Do(Action.REBOOT, "req-create")
+    assert for_instance(fault(), policy(), book(OURS), now) == Do(Action.REBOOT, "req-create")
 
 
 def test_a_locked_instance_is_reset_and_not_rebooted():
     locked = server(is_locked=True)
     assert for_instance(fault(), policy(), book(), locked) == Do(Action.RESET_STATE, "req-create")
-    locked = server("error", is_locked=True)
-    assert for_instance(fault(), policy(), book(RESET_DONE), locked) == Leave("it is locked")
+    locked = server("error", is_locked=True, newest_reset="req-reset")
+    assert for_instance(fault(), policy(), book(OURS), locked) == Leave("it is locked")
 
 
 def test_whoever_acted_since_the_first_look_has_the_say():
@@ -197,7 +198,7 @@ def test_a_reset_that_was_begun_is_settled_by_the_state():
 
 
 def test_an_action_is_taken_once_a_fault():
-    done = book(RESET_DONE, deed("reboot", "done"))
+    done = book(OURS, deed("reboot", "done"))
     assert before_asking(fault(), policy(), done) == Leave()
     undone = book(deed("reset_state", "undone"), deed("reboot", "done"))
     assert before_asking(fault(), policy(), undone) == Leave()
@@ -242,9 +243,6 @@ def test_what_is_over_a_limit_waits_and_after_its_first_look_nova_is_not_asked_f
     assert isinstance(before_asking(fault(), policy(), seen), Hold)
 
 
-OURS = deed("reset_state", "done", ours="req-reset")
-
-
 @pytest.mark.parametrize(
     ("known", "now", "decision"),
     [
@@ -269,7 +267,11 @@ OURS = deed("reset_state", "done", ours="req-reset")
         (book(OURS), server("active"), Leave("Nova says active")),
         (book(OURS), None, Leave("Nova has no such instance")),
         # Nobody knows whether that reset was ours.
-        (book(RESET_DONE), server("error"), Leave("somebody has acted on it since")),
+        (
+            book(deed("reset_state", "done")),
+            server("error"),
+            Leave("somebody has acted on it since"),
+        ),
     ],
 )
 def test_only_our_own_reset_is_undone(known, now, decision):

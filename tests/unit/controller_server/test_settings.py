@@ -177,3 +177,17 @@ def test_with_tokens_it_listens_anywhere(tmp_path):
     tokens.chmod(0o600)
     loaded = load(tmp_path, f"[api]\nlisten = [::]:1\nauth = token\nreader_token_file = {tokens}")
     assert loaded.api.locked
+
+
+@pytest.mark.parametrize("url", ["", "notifications_url = rabbit://r/\n"])
+def test_the_nova_sink_has_the_connection_of_the_nova_section(tmp_path, url):
+    password_file = tmp_path / "password"
+    password_file.write_text("hunter2\n")
+    password_file.chmod(0o600)
+    loaded = load(
+        tmp_path,
+        f"{NOVA}[nova]\n{url}auth_type = password\nauth_url = http://k/v3\nusername = u\n"
+        f"password_file = {password_file}\n",
+    )
+    assert [sink.name for sink in loaded.sinks] == ["nova"]
+    assert loaded.sinks[0].timeout_s == 30.0  # three calls of 10 s each

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reachthru.host_agent import attach
 from reachthru.host_agent.attach import PROMPT_BURST, Attacher
 from reachthru.host_agent.channel import Channel
 from reachthru.protocol.codec import Dialect
@@ -119,3 +120,19 @@ async def test_a_path_that_no_socket_can_have_is_an_attempt_that_failed(folder: 
     await asyncio.sleep(0.02)
     assert case.refused == [errno.ENAMETOOLONG]
     case.attacher.close()
+
+
+async def test_a_socket_that_this_user_may_not_use_is_said_once_with_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(attach, "_connect", lambda _path: (errno.EACCES, None))  # we may be root
+    case = Case(folder)
+    case.attacher.want(case.channel, str(case.path))
+    async with asyncio.timeout(5):
+        while len(case.refused) < 3:
+            await asyncio.sleep(0.001)
+    case.attacher.close()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert str(case.path) in line
+    assert "permission denied" in line
+    assert "libvirt-qemu" in line

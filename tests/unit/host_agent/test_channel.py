@@ -18,6 +18,7 @@ from reachthru.host_agent.channel import (
 from reachthru.protocol.codec import Dialect
 from reachthru.protocol.heartbeat.events import HostEvent, Lost, Registered
 from reachthru.protocol.heartbeat.host import HostHeartbeat, HostPolicy
+from reachthru.protocol.link import NACK_BURST
 
 CHALLENGE = 4711
 
@@ -336,3 +337,38 @@ def test_a_port_that_was_used_after_it_is_said_to_have_closed_must_be_open(guest
     assert guest.channel.read(10.5)
     assert guest.channel.was_heard_after(10.3)
     assert not guest.channel.was_heard_after(10.5 - IN_TRANSIT_S / 2)  # said just before it closed
+
+
+def test_a_guest_whose_heartbeat_nobody_asked_for_is_told_so_and_nothing_else_comes_of_it(
+    guest: Guest,
+) -> None:
+    guest.channel.heartbeats = False
+    guest.end.sendall(guest.init())
+    assert guest.channel.read(0.0)
+    (nack,) = guest.received()
+    assert nack["msg_type"] == "nack"
+    assert nack["log_msg"] == "no heartbeat is asked for; flavor extra spec ha:guest_heartbeat"
+    assert guest.channel.core.session is None
+    assert guest.events == []
+    assert guest.errors == {}  # it does nothing wrong
+
+
+def test_a_guest_whose_messages_nobody_asked_for_is_told_which_of_them_was_refused() -> None:
+    with contextlib.closing(Guest()) as guest:
+        address = "cgcs.server_grp"
+        query = {"version": 1, "msg_type": "status_query", "seq": 7}
+        envelope = {"version": 1, "source_addr": "app", "dest_addr": address, "data": query}
+        guest.end.sendall(b"\n" + json.dumps(envelope).encode() + b"\n")
+        assert guest.channel.read(0.0)
+        (nack,) = guest.received()
+        assert nack["orig_msg_type"] == "status_query"
+        assert "ha:server_group_messaging" in nack["log_msg"]
+        assert guest.errors == {}
+
+
+def test_refusals_are_few_however_often_the_guest_asks(guest: Guest) -> None:
+    guest.channel.heartbeats = False
+    for _ in range(50):
+        guest.end.sendall(guest.init())
+    assert guest.channel.read(0.0)
+    assert len(guest.received()) == NACK_BURST

@@ -362,3 +362,46 @@ def test_an_instance_that_went_while_the_agent_was_away_is_lost() -> None:
     case.judge.expect(PORT, SESSION)
     case.judge.gone("no listener", 1.0)
     assert case.changes() == [(RAISED, FaultKind.INSTANCE_LOST, "id-1")]
+
+
+def test_a_guest_that_nobody_asked_to_watch_has_no_faults() -> None:
+    case = Case(limit_s=60)
+    case.judge.watch(False, 0.0)
+    assert case.running().judge.deadline() is None
+    case.registered()
+    case.judge.heard(PORT, LOST)
+    case.unwell("reboot")
+    case.judge.port_closed(PORT, 1.0, 1.0)
+    case.judge.wake(2.0)
+    case.judge.gone("QEMU crashed", 3.0)
+    assert case.changes() == []
+
+
+def test_faults_end_when_nobody_asks_for_a_heartbeat_any_more() -> None:
+    case = registered()
+    case.judge.heard(PORT, LOST)
+    case.unwell("log")
+    case.full_changes()
+    case.judge.watch(False, 1.0)
+    changes = case.full_changes()
+    assert {(change.status, change.kind) for change in changes} == {
+        (CLEARED, FaultKind.HEARTBEAT_LOST),
+        (CLEARED, FaultKind.UNHEALTHY),
+    }
+    assert "nobody asks" in changes[0].fact.detail
+
+
+def test_an_earlier_agents_faults_end_as_well() -> None:
+    case = Case(active={FaultKind.HEARTBEAT_LOST: "old"})
+    case.judge.watch(False, 0.0)
+    assert case.changes() == [(CLEARED, FaultKind.HEARTBEAT_LOST, "old")]
+
+
+def test_a_guest_that_is_asked_for_later_has_its_time_to_register() -> None:
+    case = Case(limit_s=60)
+    case.judge.watch(False, 0.0)
+    case.running()
+    case.judge.watch(True, 100.0)
+    assert case.judge.deadline() == 160.0
+    case.judge.wake(160.0)
+    assert case.changes() == [(RAISED, FaultKind.NEVER_REGISTERED, "id-1")]

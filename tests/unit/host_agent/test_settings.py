@@ -25,6 +25,7 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
         host=socket.gethostname(),
         driver="libvirt",
         connection_uri="qemu:///system",
+        hotplug=False,
         directory=Path("/run/ports"),
         min_interval_ms=100,
         failure_threshold=1,
@@ -40,7 +41,8 @@ def test_every_documented_key_is_read(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "[DEFAULT]\nhost = compute-7\n[discovery]\ndriver = directory\n"
-        "[libvirt]\nconnection_uri = qemu+tls://x/system\n[directory]\npath = /srv/ports\n"
+        "[libvirt]\nconnection_uri = qemu+tls://x/system\nhotplug = true\n"
+        "[directory]\npath = /srv/ports\n"
         "[heartbeat]\nmin_interval_ms = 250\nfailure_threshold = 3\nregistration_limit_s = 120\n"
         "[bus]\nurl = mqtts://broker:1884\nca_file = /ca\ncert_file = /cert\nkey_file = /key\n"
         "username = me\npassword_file = /password\n[outbox]\npath = /srv/outbox.sqlite\n",
@@ -51,6 +53,7 @@ def test_every_documented_key_is_read(tmp_path: Path) -> None:
         "directory",
         "mqtts://broker:1884",
     )
+    assert loaded.hotplug
     assert loaded.bus_door == BusDoor(
         ca_file=Path("/ca"),
         cert_file=Path("/cert"),

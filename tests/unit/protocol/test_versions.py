@@ -48,6 +48,15 @@ def read(payload: bytes) -> Any:
     return decode_from_agent(payload) if is_agents else decode_from_controller(payload)
 
 
+def known_part(newer: Any, older: Any) -> Any:
+    """`newer` with those keys only that `older` has, at every depth."""
+    if isinstance(newer, dict) and isinstance(older, dict):
+        return {key: known_part(newer[key], older[key]) for key in older}
+    if isinstance(newer, list) and isinstance(older, list):
+        return [known_part(*pair) for pair in zip(newer, older, strict=True)]
+    return newer
+
+
 def test_the_last_release_left_an_example_of_each_of_its_messages() -> None:
     assert {golden(name)["type"] for name in FILES} == set(FROM_AGENTS) | set(FROM_CONTROLLERS)
 
@@ -57,7 +66,7 @@ def test_what_the_last_release_said_is_read_and_means_the_same(name: str) -> Non
     said = golden(name)
     message = read((GOLDEN / name).read_bytes())
     again = json.loads(agent_bus.encode(message))
-    assert {key: again[key] for key in said} == said
+    assert known_part(again, said) == said
     jsonschema.validate(said, schemas.load(f"agent_bus.{said['type']}"))
 
 
@@ -87,7 +96,7 @@ def test_what_is_said_today_is_read_by_the_last_release_and_means_the_same(
     for name, line, read_back in zip(FILES, sent, done.stdout.splitlines(), strict=True):
         understood, said = json.loads(read_back), json.loads(line)
         assert set(understood) == set(golden(name)), name
-        assert understood == {key: said[key] for key in understood}, name
+        assert understood == known_part(said, understood), name
 
 
 def test_a_message_whose_type_nobody_knows_here_is_not_garbage() -> None:

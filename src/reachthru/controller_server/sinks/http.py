@@ -170,8 +170,6 @@ class ServiceClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._keystone is not None:
-            self._keystone.close()
         await self._http.__aexit__(kind, error, traceback)
 
     async def send(

@@ -11,10 +11,10 @@ in the log with the fault's id. An action is taken once a fault, whatever is rep
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from oslo_config import cfg
 
@@ -46,6 +46,8 @@ from reachthru.controller_server.sinks.nova_policy import (
 from reachthru.controller_server.store.database import Database
 from reachthru.protocol.faults import FaultKind
 from reachthru.service import SettingsError
+
+_Result = TypeVar("_Result")
 
 _TIMEOUT_S = 10.0  # of one call, where [nova] timeout is not set
 _CALLS = 3  # that a delivery may have to wait for as long
@@ -145,6 +147,7 @@ class NovaSink(Sink):
         await self._nova.__aexit__(kind, error, traceback)
 
     async def deliver(self, fault: Fault) -> None:
+        asked: set[Action] = set()
         for _ in range(_STEPS):
             decision, target = await self._decide(fault)
             match decision:
@@ -156,19 +159,25 @@ class NovaSink(Sink):
                 case Hold():
                     await self._hold(fault, decision)
                 case Settle(action):
-                    await self._end(fault, action, "")
-                case Do(action, marker, undo):
-                    if undo:
-                        await self._undo(fault, action, target)
-                    else:
-                        await self._act(fault, action, marker, target)
-        raise NotNowError("Nova's answers contradict each other")
+                    ours = target.newest_reset if isinstance(target, Server) else ""
+                    await self._write(nova_book.end, fault.id, action, ours)
+                    if action not in asked:
+                        _say(fault, _SAID[action], "begun before")
+                case Do(action, _, True):
+                    await self._undo(fault, action, target)
+                case Do(action, marker):
+                    await self._act(fault, action, marker, target)
+                    asked.add(action)
+        raise NotNowError("Nova said yes, and did nothing")
+
+    async def _write(self, operation: Callable[..., _Result], *arguments: Any) -> _Result:
+        return await self._database.write(lambda c: operation(c, *arguments))
 
     async def _hold(self, fault: Fault, hold: Hold) -> NoReturn:
         """Raises `HeldError`. Said once a fault; REST has the reason as it is now."""
         action, marker = hold.action, hold.marker
         if action is not None:
-            await self._database.write(lambda c: nova_book.see(c, fault, action, marker))
+            await self._write(nova_book.see, fault, action, marker)
         if fault.id not in self._held:
             if len(self._held) >= _HELD_MAX:
                 self._held.clear()
@@ -195,6 +204,7 @@ class NovaSink(Sink):
     async def _act(
         self, fault: Fault, action: Action, marker: str, target: Server | ComputeService | None
     ) -> None:
+        """Asks Nova; the next look says whether it was done."""
         limits = self._policy.limits
         in_the_way = await self._database.write(
             lambda c: nova_book.begin(c, fault, action, marker, limits), last=True
@@ -207,25 +217,9 @@ class NovaSink(Sink):
             else:
                 request_id = await self._nova.act(fault.instance_uuid, action)
         except RefusedError:
-            await self._database.write(lambda c: nova_book.take_back(c, fault.id, action))
+            await self._write(nova_book.take_back, fault.id, action)
             raise
-        ours = ""
-        if action is Action.RESET_STATE and action in self._policy.undo:
-            server = await self._nova.server(fault.instance_uuid)
-            ours = server.newest_reset if server is not None else ""
-        await self._end(fault, action, request_id, ours)
-
-    async def _end(self, fault: Fault, action: Action, request_id: str, ours: str = "") -> None:
-        await self._database.write(lambda c: nova_book.end(c, fault.id, action, ours))
-        _log.warning(
-            "%s: %s, since it is %s: %s [fault %s, %s]",
-            _named(fault),
-            _SAID[action],
-            fault.kind,
-            fault.detail or "no detail",
-            fault.id,
-            request_id or "begun before",
-        )
+        _say(fault, _SAID[action], request_id)
 
     async def _undo(
         self, fault: Fault, action: Action, target: Server | ComputeService | None
@@ -234,15 +228,21 @@ class NovaSink(Sink):
             request_id = await self._nova.force_down(target.id, down=False)
         else:
             request_id = await self._nova.act(fault.instance_uuid, action, undo=True)
-        await self._database.write(lambda c: nova_book.undo(c, lane_of(fault), action))
-        _log.warning(
-            "%s: %s, since %s is cleared [fault %s, %s]",
-            _named(fault),
-            _SAID_UNDONE[action],
-            fault.kind,
-            fault.id,
-            request_id,
-        )
+        await self._write(nova_book.undo, lane_of(fault), action)
+        _say(fault, _SAID_UNDONE[action], request_id)
+
+
+def _say(fault: Fault, what: str, request: str) -> None:
+    _log.warning(
+        "%s: %s, since %s was %s: %s [fault %s, %s]",
+        _named(fault),
+        what,
+        fault.kind,
+        fault.status,
+        fault.detail or "no detail",
+        fault.id,
+        request,
+    )
 
 
 def _named(fault: Fault) -> str:

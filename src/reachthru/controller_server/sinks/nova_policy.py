@@ -75,8 +75,8 @@ class Policy(Struct, frozen=True, kw_only=True):
 class Deed(Struct, frozen=True, kw_only=True):
     """What was, or was to be, done because of a fault. `subject`: an instance's uuid, or a host.
 
-    `marker`: Nova's newest instance action at the first look; `ours`: the one that our reset of a
-    state became, where it may be undone; `age_s`: since it was begun.
+    `marker`: Nova's newest instance action at the first look; `ours`: the one that our reset of its
+    state became; `age_s`: since it was begun.
     """
 
     fault_id: str
@@ -301,7 +301,8 @@ def _step(action: Action, look: _Look) -> Decision | None:
         if server.task_state.startswith("image_"):  # a snapshot ends, and changes nothing
             return Hold(f"Nova is at it ({server.task_state})", BUSY_REST_S, action, look.marker)
         return Leave(f"Nova is at it ({server.task_state})")
-    if server.vm_state != "active" and not _is_error_of_ours(server, look.book):
+    is_error_of_ours = server.vm_state == "error" and _is_ours(server, look.book)
+    if server.vm_state != "active" and not is_error_of_ours:
         return Leave(f"Nova says {server.vm_state}")
     if action is not Action.RESET_STATE:
         if server.is_locked:
@@ -314,8 +315,10 @@ def _step(action: Action, look: _Look) -> Decision | None:
     return Do(action, look.marker)
 
 
-def _is_error_of_ours(server: Server, book: Book) -> bool:
-    return server.vm_state == "error" and book.done(Action.RESET_STATE) is not None
+def _is_ours(server: Server, book: Book) -> bool:
+    """Its newest instance action is our reset of its state."""
+    deed = book.done(Action.RESET_STATE)
+    return deed is not None and deed.ours != "" and deed.ours == server.newest_reset
 
 
 def _before_undoing(fault: Fault, policy: Policy, book: Book) -> Leave | None:
@@ -329,9 +332,8 @@ def _before_undoing(fault: Fault, policy: Policy, book: Book) -> Leave | None:
 
 
 def _undo_reset(book: Book, server: Server) -> Decision:
-    deed = book.done(Action.RESET_STATE)
-    if deed is None or server.vm_state != "error":
+    if server.vm_state != "error":
         return Leave(f"Nova says {server.vm_state}")
-    if not deed.ours or server.newest_reset != deed.ours or server.task_state is not None:
+    if server.task_state is not None or not _is_ours(server, book):
         return Leave("somebody has acted on it since")
     return Do(Action.RESET_STATE, undo=True)

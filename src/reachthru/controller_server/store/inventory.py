@@ -86,7 +86,11 @@ def _put_host(connection: Connection, report: AgentReport, at: str) -> None:
 def _put_instances(
     connection: Connection, host: str, seen: Iterable[InstanceReport], known: set[str], at: str
 ) -> None:
-    rows = [structs.asdict(instance) | {"host": host, "reported_at": at} for instance in seen]
+    rows = [
+        {name: value for name, value in structs.asdict(instance).items() if name in instances.c}
+        | {"host": host, "reported_at": at}
+        for instance in seen
+    ]
     new = [row for row in rows if row["uuid"] not in known]
     old = [row for row in rows if row["uuid"] in known]
     if new:

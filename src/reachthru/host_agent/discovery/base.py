@@ -7,13 +7,27 @@ ports are. It never opens a port: that is the agent's, which tells the driver ho
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import Protocol
 
 from reachthru.protocol.codec import Dialect
 from reachthru.protocol.faults import Condition
 
 # The ports that are ours (wire contract, section 1); others are nobody's business here.
-PORT_DIALECTS = {"cgcs.messaging": Dialect.MUX, "cgcs.heartbeat": Dialect.BARE}
+MUX_PORT, BARE_PORT = "cgcs.messaging", "cgcs.heartbeat"
+PORT_DIALECTS = {MUX_PORT: Dialect.MUX, BARE_PORT: Dialect.BARE}
+
+
+class Service(Flag):
+    """What an instance may be asked to be served with."""
+
+    HEARTBEAT = auto()
+    MESSAGES = auto()  # between the members of its server group
+
+
+NO_SERVICE = Service(0)
+EVERY_SERVICE = Service.HEARTBEAT | Service.MESSAGES
+PORT_SERVICES = {MUX_PORT: EVERY_SERVICE, BARE_PORT: Service.HEARTBEAT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +49,11 @@ class Port:
 class Sink(Protocol):
     """The agent, as drivers see it. Called on the event loop; nothing here blocks or raises."""
 
-    def found(self, uuid: str, name: str, condition: Condition) -> None:
-        """An instance with a port of ours, or news of a known one's name or condition."""
+    def found(self, uuid: str, name: str, condition: Condition, services: Service) -> None:
+        """An instance that is to be served, or news of a known one."""
+
+    def noted(self, uuid: str, note: str) -> None:
+        """What an operator should know of a known instance; empty: nothing."""
 
     def port_found(self, uuid: str, port: Port) -> None:
         """The agent connects to it from now on, again and again. Harmless when repeated."""

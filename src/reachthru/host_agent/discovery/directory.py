@@ -21,7 +21,13 @@ from pathlib import Path
 
 from inotify_simple import INotify, flags
 
-from reachthru.host_agent.discovery.base import PORT_DIALECTS, Discovery, Port, Sink
+from reachthru.host_agent.discovery.base import (
+    EVERY_SERVICE,
+    PORT_DIALECTS,
+    Discovery,
+    Port,
+    Sink,
+)
 from reachthru.protocol.faults import Condition
 
 SETTLE_S = 0.030
@@ -162,7 +168,7 @@ class DirectoryDiscovery(Discovery):
         self._files[name] = _File(name, match[2], port, inode)
         self._ports_of[match[2]] += 1
         if self._ports_of[match[2]] == 1:
-            self._sink.found(match[2], match[2], Condition.STARTING_UP)
+            self._sink.found(match[2], match[2], Condition.STARTING_UP, EVERY_SERVICE)
         self._sink.port_found(match[2], port)
 
     def _check_soon(self, file: _File) -> None:

@@ -18,7 +18,12 @@ import libvirt
 import libvirt_qemu
 
 from reachthru.host_agent.discovery.libvirt import conditions
-from reachthru.host_agent.discovery.libvirt.domain_xml import DomainFacts, read_domain
+from reachthru.host_agent.discovery.libvirt.domain_xml import (
+    NOVA_NAMESPACE,
+    DomainFacts,
+    channel_xml,
+    read_domain,
+)
 from reachthru.protocol.faults import Condition
 
 KEEPALIVE_INTERVAL_S = 5
@@ -50,7 +55,8 @@ class Listener(Protocol):
 
     def on_reboot(self, uuid: str) -> None: ...
 
-    def on_device(self, uuid: str) -> None: ...
+    def on_changed(self, uuid: str) -> None:
+        """Its devices, or what Nova says of it."""
 
     def on_monitor(self, uuid: str, event: str, wall_time: float, details: str) -> None: ...
 
@@ -89,6 +95,10 @@ class Connection:
         """None: there is no such domain (any more)."""
         return await self._in_thread(lambda: self._read_condition(uuid))
 
+    async def attach_port(self, uuid: str) -> None:
+        """Plugs our port into a running domain, and not into its definition."""
+        await self._in_thread(lambda: self._attach_port(uuid))
+
     # --- in a thread -------------------------------------------------------------------------
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
@@ -116,6 +126,7 @@ class Connection:
             (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot),
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, self._device),
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device),
+            (libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, self._metadata),
         ):
             connection.domainEventRegisterAny(None, number, callback, None)
         for name in _MONITOR_EVENTS:
@@ -138,6 +149,11 @@ class Connection:
         if condition is Condition.PAUSED_UNKNOWN:  # as in a live dump: libvirt's own job did it
             return conditions.of_job(domain.jobStats()) or condition
         return condition
+
+    def _attach_port(self, uuid: str) -> None:
+        domain = self._look_up(uuid)
+        if domain is not None:
+            domain.attachDeviceFlags(channel_xml(domain.name()), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def _look_up(self, uuid: str) -> libvirt.virDomain | None:
         try:
@@ -170,7 +186,18 @@ class Connection:
     def _device(
         self, _conn: libvirt.virConnect, domain: libvirt.virDomain, _alias: str, _: Any
     ) -> None:
-        self._post(self._listener.on_device, domain.UUIDString())
+        self._post(self._listener.on_changed, domain.UUIDString())
+
+    def _metadata(
+        self,
+        _conn: libvirt.virConnect,
+        domain: libvirt.virDomain,
+        _kind: int,
+        namespace: str | None,
+        _: Any,
+    ) -> None:
+        if namespace is not None and namespace.startswith(NOVA_NAMESPACE):
+            self._post(self._listener.on_changed, domain.UUIDString())
 
     def _monitor(
         self,

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 
 import libvirt
 
-from reachthru.host_agent.discovery.base import Discovery, Port, Sink
+from reachthru.host_agent.discovery.base import Discovery, Sink
 from reachthru.host_agent.discovery.libvirt import conditions
 from reachthru.host_agent.discovery.libvirt.connection import (
     Connection,
     LibvirtUnavailableError,
     Snapshot,
 )
+from reachthru.host_agent.discovery.libvirt.domain_xml import DomainFacts
+from reachthru.host_agent.discovery.libvirt.hotplug import Hotplug
 from reachthru.protocol.faults import EXCUSED, Condition
 
 BACKOFF_MIN_S = 0.2
@@ -50,7 +52,7 @@ class _Domain:
     uuid: str
     known: bool = False  # the agent was told of it
     condition: Condition = Condition.STARTING_UP
-    ports: dict[str, Port] = field(default_factory=dict)  # by libvirt's alias
+    facts: DomainFacts = field(default_factory=lambda: DomainFacts(""))  # of the last look
     looking: bool = False
     news: deque[Callable[[], None]] = field(default_factory=deque)  # until the look has ended
     hung_up: set[str] = field(default_factory=set)  # ports whose connection ended
@@ -58,12 +60,20 @@ class _Domain:
 
 
 class LibvirtDiscovery(Discovery):
-    """Watches the domains of `uri`, which need not answer yet."""
+    """Watches the domains of `uri`, which need not answer yet.
 
-    def __init__(self, uri: str) -> None:
+    `hotplug`: a domain that asks for a port and was booted without is given one.
+    """
+
+    def __init__(self, uri: str, *, hotplug: bool) -> None:
         self._uri = uri
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(uri, self._loop, self)
+        self._hotplug = Hotplug(
+            allowed=hotplug,
+            attach=self._connection.attach_port,
+            on_note=self._note,
+        )
         self._domains: dict[str, _Domain] = {}
         self._lost = asyncio.Event()
         self._looks: set[asyncio.Task[None]] = set()
@@ -94,6 +104,7 @@ class LibvirtDiscovery(Discovery):
         for uuid in list(self._domains):
             if uuid not in snapshots:
                 del self._domains[uuid]
+                self._hotplug.forget(uuid)
         for snapshot in snapshots.values():
             self._apply(self._domain(snapshot.uuid), snapshot)
         self._sink.synced({uuid for uuid, domain in self._domains.items() if domain.known})
@@ -124,7 +135,7 @@ class LibvirtDiscovery(Discovery):
         domain = self._domain(uuid)
         self._in_order(domain, lambda: self._sink.rebooted(uuid))
 
-    def on_device(self, uuid: str) -> None:
+    def on_changed(self, uuid: str) -> None:
         domain = self._domain(uuid)
         self._in_order(domain, lambda: self._look(domain, False))
 
@@ -204,6 +215,7 @@ class LibvirtDiscovery(Discovery):
             snapshot = None
         if from_scratch:
             self._sink.rebooted(domain.uuid)
+            self._hotplug.forget(domain.uuid)
         if snapshot is not None:
             self._apply(domain, snapshot)
         elif domain.condition is Condition.SHUT_OFF:
@@ -213,26 +225,32 @@ class LibvirtDiscovery(Discovery):
             domain.news.popleft()()
 
     def _apply(self, domain: _Domain, snapshot: Snapshot) -> None:
-        facts = snapshot.facts
-        if not facts.wanted:
-            if domain.known:  # its port was unplugged
-                self._forget(domain, "it has no port of ours any more")
+        before, facts = domain.facts, snapshot.facts
+        domain.facts = facts
+        if facts.wrong_specs and facts.wrong_specs != before.wrong_specs:
+            _log.warning(
+                "%s (%s): %s: not a boolean; it asks for nothing",
+                *(domain.uuid, facts.name, ", ".join(facts.wrong_specs)),
+            )
+        if not facts.services:
+            if domain.known:
+                self._forget(domain, "it has no port of ours any more, or its flavor asks for none")
             return
         domain.condition = snapshot.condition
         if snapshot.condition is Condition.GONE:
             if not domain.known:
-                self._sink.found(domain.uuid, facts.name, Condition.STARTING_UP)
+                self._sink.found(domain.uuid, facts.name, Condition.STARTING_UP, facts.services)
             self._sink.gone(domain.uuid, "libvirt says that QEMU crashed")
         else:
-            self._sink.found(domain.uuid, facts.name, snapshot.condition)
+            self._sink.found(domain.uuid, facts.name, snapshot.condition, facts.services)
         domain.known = True
         names = {port.name for port in facts.ports.values()}
-        for port in domain.ports.values():
+        for port in before.ports.values():
             if port.name not in names:
                 self._sink.port_lost(domain.uuid, port.name)
-        domain.ports = facts.ports
         for port in facts.ports.values():
             self._sink.port_found(domain.uuid, port)
+        self._hotplug.look(domain.uuid, facts, domain.condition)
 
     def _become(self, domain: _Domain, condition: Condition) -> None:
         ended = condition in (Condition.SHUT_OFF, Condition.GONE)
@@ -245,6 +263,7 @@ class LibvirtDiscovery(Discovery):
             self._sink.gone(domain.uuid, "libvirt says that QEMU crashed")
         else:
             self._sink.became(domain.uuid, condition)
+        self._hotplug.look(domain.uuid, domain.facts, condition)
         if ended:
             self._look(domain, False)  # a transient domain is no more
 
@@ -255,10 +274,14 @@ class LibvirtDiscovery(Discovery):
 
     def _forget(self, domain: _Domain, detail: str) -> None:
         self._domains.pop(domain.uuid, None)
+        self._hotplug.forget(domain.uuid)
         self._sink.left(domain.uuid, detail)
 
+    def _note(self, uuid: str, note: str) -> None:
+        self._sink.noted(uuid, note)
+
     def _port_changed(self, domain: _Domain, said: dict[str, object], wall_time: float) -> None:
-        port = domain.ports.get(str(said.get("id")))
+        port = domain.facts.ports.get(str(said.get("id")))
         if port is None:
             return
         if said.get("open"):

@@ -129,13 +129,18 @@ class Cloud:
 
         await self.until(is_read)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._api_port}"
+
     def get(self, path: str) -> Any:
         """What REST answers; empty while it does not."""
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            url = f"http://127.0.0.1:{self._api_port}{path}"
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                text = answer.read().decode()
-                return text if path == "/metrics" else json.loads(text)
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer,
+        ):
+            text = answer.read().decode()
+            return text if path == "/metrics" else json.loads(text)
         return {}
 
     def metric(self, start: str) -> float:
@@ -143,7 +148,7 @@ class Cloud:
         lines = [line for line in self.get("/metrics").splitlines() if line.startswith(start)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
-    async def until(self, check: Callable[[], Any], timeout_s: float = 15.0) -> None:
+    async def until(self, check: Callable[[], Any], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not await asyncio.to_thread(check):
             assert time.monotonic() < deadline, f"not in {timeout_s} s\n{self.logs()}"

@@ -85,13 +85,17 @@ class Host(Struct, kw_only=True):
     outbox_durable: bool = True
 
 
-class GroupMember(Struct, kw_only=True):
-    """`host` is None where nobody has the instance; `state` is Nova's word."""
+class GroupMember(Struct, kw_only=True, omit_defaults=True):
+    """`host` is None where nobody has the instance; `state` is Nova's word.
+
+    `name` is what its peers call it; `display_name` is there where its owner calls it otherwise.
+    """
 
     uuid: str
     name: str
     host: str | None
     state: str
+    display_name: str | None = None
 
 
 class ServerGroup(Struct, kw_only=True):

@@ -40,9 +40,10 @@ class Nova:
 
     def __init__(self, folder, rabbit):
         self.rabbit = rabbit
+        self.keystone_file = folder / "keystone.json"  # see clients_door.py
         self._log = (folder / "nova.log").open("wb")
         self._process = subprocess.Popen(
-            [str(NOVA_PYTHON), str(NOVA_SERVER), rabbit.url],
+            [NOVA_PYTHON, NOVA_SERVER, rabbit.url, self.keystone_file],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

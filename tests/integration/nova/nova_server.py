@@ -1,6 +1,6 @@
 """Nova's own code as one process: API over HTTP, conductor, scheduler, two computes, placement.
 
-    .venv-nova/bin/python nova_server.py RABBIT_URL
+    .venv-nova/bin/python nova_server.py RABBIT_URL KEYSTONE_FILE
 
 Its functional test fixtures are held open until stdin ends. The hypervisor, Neutron, Glance and
 Cinder are Nova's fakes; API, database, scheduling, state machine and notifications are real, and
@@ -9,7 +9,7 @@ JSON line is printed: {"url": the compute endpoint, "image": the id of an image}
 can't do is asked for in JSON lines on stdin: {"stop": a compute host} is answered with
 {"done": "stop"} when its nova-compute runs no more, {"restart": ...} when it runs again.
 
-A token is `user:project`; the user `admin` is one.
+A token is `user:project`, and the user `admin` is one; or it is Keystone's, see clients_door.py.
 """
 
 import os
@@ -25,6 +25,7 @@ from nova.tests.functional.integrated_helpers import ProviderUsageBaseTestCase  
 # isort: split
 import fixtures
 import oslo_messaging
+from clients_door import ClientsDoor
 from nova import rpc
 from nova.tests import fixtures as nova_fixtures
 from oslo_config import cfg
@@ -97,7 +98,7 @@ def main():
     server = make_server(
         "127.0.0.1",
         0,
-        Tokens(case.api_fixture.app()),
+        ClientsDoor(Tokens(case.api_fixture.app()), case.glance, sys.argv[2]),
         threaded=True,
         request_handler=QuietHandler,
     )

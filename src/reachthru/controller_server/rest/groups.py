@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
-from reachthru.controller_server.groups.base import Group
+from reachthru.controller_server.groups.base import Group, Member
 from reachthru.controller_server.model import GroupMember, ServerGroup
 from reachthru.controller_server.state import ControllerState
 
@@ -26,8 +26,15 @@ async def get_group(
 
 
 def _shown(group: Group) -> ServerGroup:
-    members = [
-        GroupMember(uuid=member.uuid, name=member.name, host=member.host, state=member.state)
-        for member in group.members
-    ]
-    return ServerGroup(id=group.id, name=group.name, members=members)
+    return ServerGroup(id=group.id, name=group.name, members=list(map(_member, group.members)))
+
+
+def _member(member: Member) -> GroupMember:
+    display_name = member.status.get("display_name")
+    return GroupMember(
+        uuid=member.uuid,
+        name=member.name,
+        host=member.host,
+        state=member.state,
+        display_name=display_name if display_name != member.name else None,
+    )

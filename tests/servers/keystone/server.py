@@ -1,6 +1,6 @@
 """Keystone's own code as one process: its API over HTTPS, SQLite, fernet tokens.
 
-    .venv-nova/bin/python keystone_server.py FOLDER PASSWORD CERTIFICATE KEY
+    .venv-nova/bin/python server.py FOLDER PASSWORD CERTIFICATE KEY
 
 The user `admin` has PASSWORD and the role admin in the project admin and in the system. When all is
 up, {"url": ...} is printed. Lines of JSON on stdin change it, each answered with itself:

@@ -1,0 +1,1 @@
+"""`openstack guest ...`: commands of OpenStackClient that ask a controller's REST API."""

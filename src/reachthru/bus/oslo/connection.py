@@ -29,9 +29,17 @@ BACKOFF_MAX_S = 5.0
 STABLE_S = 5.0  # a connection that lasted so long is not part of a quarrel
 # What the broker refused is not asked of it again for so long.
 REFUSAL_HOLD_S = 5.0
+# A quorum queue that takes nothing for so long, while the broker answers, is without a leader for
+# good: RabbitMQ 3.10 on one node, killed within a second of making the queue, elects none.
+LEADERLESS_S = 15.0
 COMPLAINTS_LIMIT = 20
 
 Result = TypeVar("Result")
+
+
+class _SilentError(BusUnavailableError):
+    """No confirmation came in time."""
+
 
 _chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
@@ -67,6 +75,7 @@ class Connection:
         self._unreachable_since: float | None = None  # None: connected, or not tried yet
         self._said: set[str] = set()  # since the last connection
         self._held: dict[str, tuple[float, str]] = {}  # refused keys: until when, and why
+        self._silent_since: dict[str, float] = {}  # queues, while the broker answers
 
     @property
     def connected(self) -> bool:
@@ -116,7 +125,7 @@ class Connection:
         except TimeoutError:
             # Whoever else waits need not find out one by one.
             session.fail(reasons.SILENT)
-            raise BusUnavailableError(f"{self._address}: {session.broken.result()}") from None
+            raise _SilentError(f"{self._address}: {session.broken.result()}") from None
         except RefusedError as error:
             why = self._held.get(outgoing.key, (0.0, str(error)))[1]
             raise BusRefusedError(f"{self._address}: {outgoing.key}: {why}") from error
@@ -160,15 +169,21 @@ class Connection:
     async def _keep(self) -> None:
         backoff_s = BACKOFF_MIN_S
         while True:
+            replace = self._leaderless()
             session = Session(
-                self._address.transport, self._sources, self._lanes, self._receive, self._hold
+                *(self._address.transport, self._sources, self._lanes, self._receive, self._hold),
+                replace=replace,
             )
             opened_at = None
             try:
                 await self._open(session)
                 opened_at = time.monotonic()
+                for queue in replace:
+                    del self._silent_since[queue]
                 await self._serve(session)
             except SessionError as error:
+                if opened_at is None:  # it is more than a queue that is silent
+                    self._silent_since.clear()
                 self._say_unreachable(str(error))
             except DoorError as error:
                 self._say_unreachable(f"[bus] {error}")
@@ -187,12 +202,27 @@ class Connection:
             raise SessionError(reasons.SILENT)
         opening.result()
 
+    def _leaderless(self) -> list[str]:
+        """Queues to be made anew."""
+        now = time.monotonic()
+        queues = [
+            queue for queue, since in self._silent_since.items() if now - since > LEADERLESS_S
+        ]
+        for queue in queues:
+            _log.error(
+                "%s: queue %s took nothing for %.0f s, and the broker is there: it is deleted and"
+                " made anew; nothing is lost, agents repeat what was in it",
+                *(self._address, queue, now - self._silent_since[queue]),
+            )
+        return queues
+
     async def _serve(self, session: Session) -> None:
         """Until the session breaks, which raises `SessionError`."""
         self._say_reachable()
         self._session = session
         self._on_connection(True)
         asking: asyncio.Task[None] | None = None
+        asking_queues = asyncio.create_task(self._ask_queues(session))
         try:
             while not session.broken.done():
                 await asyncio.wait((session.broken,), timeout=QUIET_S / 2)
@@ -202,6 +232,7 @@ class Connection:
             raise SessionError(session.broken.result())
         finally:
             self._session = None
+            asking_queues.cancel()
             if asking is not None:
                 asking.cancel()
             for done in self._waiting:
@@ -214,6 +245,21 @@ class Connection:
     async def _ask(self, session: Session) -> None:
         with contextlib.suppress(BusUnavailableError):
             await self._confirm(session, Outgoing(self._alive_key, "", ttl_s=1), lane=0)
+
+    async def _ask_queues(self, session: Session) -> None:
+        """Whether those that can be without a leader take messages: nobody else would tell."""
+        for source in self._sources:
+            if source.alive_key is None:
+                continue
+            asked_at = time.monotonic()
+            try:
+                await self._confirm(session, Outgoing(source.alive_key, "", ttl_s=1), lane=0)
+            except _SilentError:
+                self._silent_since.setdefault(source.queue, asked_at)
+            except BusUnavailableError:  # it broke, or the rights of an older release are in force
+                continue
+            else:
+                self._silent_since.pop(source.queue, None)
 
     def _dismiss(self, session: Session) -> None:
         closing = in_thread(session.close, "rabbit close")

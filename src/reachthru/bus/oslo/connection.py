@@ -29,17 +29,13 @@ BACKOFF_MAX_S = 5.0
 STABLE_S = 5.0  # a connection that lasted so long is not part of a quarrel
 # What the broker refused is not asked of it again for so long.
 REFUSAL_HOLD_S = 5.0
+ASK_QUEUES_S = 5.0
 # A quorum queue that takes nothing for so long, while the broker answers, is without a leader for
 # good: RabbitMQ 3.10 on one node, killed within a second of making the queue, elects none.
 LEADERLESS_S = 15.0
 COMPLAINTS_LIMIT = 20
 
 Result = TypeVar("Result")
-
-
-class _SilentError(BusUnavailableError):
-    """No confirmation came in time."""
-
 
 _chance = random.SystemRandom()
 _log = logging.getLogger(__name__)
@@ -75,6 +71,7 @@ class Connection:
         self._unreachable_since: float | None = None  # None: connected, or not tried yet
         self._said: set[str] = set()  # since the last connection
         self._held: dict[str, tuple[float, str]] = {}  # refused keys: until when, and why
+        self._asked: tuple[str, float] | None = None  # a queue, and when
         self._silent_since: dict[str, float] = {}  # queues, while the broker answers
 
     @property
@@ -125,7 +122,7 @@ class Connection:
         except TimeoutError:
             # Whoever else waits need not find out one by one.
             session.fail(reasons.SILENT)
-            raise _SilentError(f"{self._address}: {session.broken.result()}") from None
+            raise BusUnavailableError(f"{self._address}: {session.broken.result()}") from None
         except RefusedError as error:
             why = self._held.get(outgoing.key, (0.0, str(error)))[1]
             raise BusRefusedError(f"{self._address}: {outgoing.key}: {why}") from error
@@ -222,6 +219,7 @@ class Connection:
         self._session = session
         self._on_connection(True)
         asking: asyncio.Task[None] | None = None
+        self._asked = None
         asking_queues = asyncio.create_task(self._ask_queues(session))
         try:
             while not session.broken.done():
@@ -229,6 +227,7 @@ class Connection:
                 quiet_s = time.monotonic() - session.confirmed_at
                 if quiet_s > QUIET_S and (asking is None or asking.done()):
                     asking = asyncio.create_task(self._ask(session))
+            self._note_silence(session)
             raise SessionError(session.broken.result())
         finally:
             self._session = None
@@ -247,19 +246,25 @@ class Connection:
             await self._confirm(session, Outgoing(self._alive_key, "", ttl_s=1), lane=0)
 
     async def _ask_queues(self, session: Session) -> None:
-        """Whether those that can be without a leader take messages: nobody else would tell."""
-        for source in self._sources:
-            if source.alive_key is None:
-                continue
-            asked_at = time.monotonic()
-            try:
-                await self._confirm(session, Outgoing(source.alive_key, "", ttl_s=1), lane=0)
-            except _SilentError:
-                self._silent_since.setdefault(source.queue, asked_at)
-            except BusUnavailableError:  # it broke, or the rights of an older release are in force
-                continue
-            else:
-                self._silent_since.pop(source.queue, None)
+        """Whether those that can be without a leader take messages: nobody else would tell.
+
+        Until cancelled. `_asked` is the one whose answer is awaited.
+        """
+        sources = [source for source in self._sources if source.alive_key is not None]
+        with contextlib.suppress(BusUnavailableError):  # an older release's rights, say
+            while sources:
+                for source in sources:
+                    self._asked = (source.queue, time.monotonic())
+                    await self._confirm(session, Outgoing(source.alive_key, "", ttl_s=1), lane=0)
+                    self._silent_since.pop(source.queue, None)
+                    self._asked = None
+                await asyncio.sleep(ASK_QUEUES_S)
+
+    def _note_silence(self, session: Session) -> None:
+        """The session broke: was it while a queue owed an answer?"""
+        if self._asked is not None and session.broken.result() == reasons.SILENT:
+            queue, asked_at = self._asked
+            self._silent_since.setdefault(queue, asked_at)
 
     def _dismiss(self, session: Session) -> None:
         closing = in_thread(session.close, "rabbit close")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oslo_messaging._drivers.common import PURPOSE_SEND
+from oslo_messaging._drivers.common import PURPOSE_LISTEN
 from oslo_messaging.dispatcher import DispatcherBase
 from oslo_messaging.notify.listener import NotificationServer
 
@@ -293,9 +293,10 @@ def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None
 def delete_queue(transport: Any, queue: str) -> None:
     """With what is in it; RabbitMQ needs 5 s for one without a leader. Raises as `publish` does.
 
-    oslo.messaging deletes no queue: this is kombu's channel, inside its own connection.
+    oslo.messaging deletes no queue: this is kombu's channel, inside its own connection (of the kind
+    that it does not read from another thread).
     """
-    with transport._driver._get_connection(PURPOSE_SEND, retry=0) as connection:
+    with transport._driver._get_connection(PURPOSE_LISTEN) as connection:
         connection.connection.channel.queue_delete(queue)
 
 

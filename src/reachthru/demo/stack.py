@@ -18,7 +18,7 @@ from reachthru.demo.errors import DemoError
 from reachthru.demo.processes import Process
 
 HOST = "compute-0"
-_START_TIMEOUT_S = 20
+_START_TIMEOUT_S = 60  # 2 on an idle machine
 _POLL_S = 0.02
 _LOG_TAIL_LINES = 15
 

@@ -5,9 +5,7 @@ import socket
 BACKLOG = 256  # for the servers, which listen
 
 
-def bound_socket(
-    host: str, port: int, kind: type[socket.socket] = socket.socket
-) -> socket.socket:
+def bound_socket(host: str, port: int, kind: type[socket.socket] = socket.socket) -> socket.socket:
     """Raises `OSError` when the port can't be had. `host`: an IPv4 or IPv6 address.
 
     asyncio's servers make it listen; who comes before that is refused, and need not wait.

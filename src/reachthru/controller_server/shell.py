@@ -219,6 +219,7 @@ class Controller:
             metrics=self._metrics,
             leadership=node.leadership,
             watch=node.watch,
+            forgetting=node.forgetting,
             sinks=self._settings.sinks,
         )
 

@@ -32,6 +32,7 @@ async def controller(database, ledger, make_node):
             metrics=metrics,
             leadership=node.leadership,
             watch=node.watch,
+            forgetting=node.forgetting,
             sinks=("log", "webhook"),
         )
         broker = memory.broker(name)

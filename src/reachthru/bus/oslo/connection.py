@@ -250,13 +250,17 @@ class Connection:
 
         Until cancelled. `_asked` is the one whose answer is awaited.
         """
-        sources = [source for source in self._sources if source.alive_key is not None]
+        sources = [
+            (source.queue, source.alive_key)
+            for source in self._sources
+            if source.alive_key is not None
+        ]
         with contextlib.suppress(BusUnavailableError):  # an older release's rights, say
             while sources:
-                for source in sources:
-                    self._asked = (source.queue, time.monotonic())
-                    await self._confirm(session, Outgoing(source.alive_key, "", ttl_s=1), lane=0)
-                    self._silent_since.pop(source.queue, None)
+                for queue, alive_key in sources:
+                    self._asked = (queue, time.monotonic())
+                    await self._confirm(session, Outgoing(alive_key, "", ttl_s=1), lane=0)
+                    self._silent_since.pop(queue, None)
                     self._asked = None
                 await asyncio.sleep(ASK_QUEUES_S)
 

@@ -93,6 +93,7 @@ class Session:
         lanes: int,
         receive: Callable[[str, object], None],
         on_refused: Callable[[str, RefusedError, int], None],
+        *,
         replace: Collection[str] = (),
     ) -> None:
         self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -217,9 +217,7 @@ class Database:
     def _try(self, work: Callable[[Any], Result], argument: Any) -> Result:
         """Again after a conflict, and on a new connection after the loss of one."""
         if time.monotonic() < self._reconnect_at:
-            raise DatabaseError(
-                f"{self}: no connection; the next try is soon", of_connection=True
-            )
+            raise DatabaseError(f"{self}: no connection; the next try is soon", of_connection=True)
         tries = 0
         while True:
             tries += 1

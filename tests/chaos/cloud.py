@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,17 +11,12 @@ from pathlib import Path
 
 from chaos.consumer import Taken
 from servers.mosquitto import MosquittoServer
+from servers.ports import free_port
 from servers.postgresql import PostgresqlServer
 from servers.rabbitmq import RabbitMqServer
 
 HERE = Path(__file__).parent
 STARTS = "--- starts\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Part(ABC):

@@ -26,6 +26,7 @@ from reachthru.protocol.agent_bus import (
     InstanceReport,
     ReportRequest,
 )
+from servers.ports import free_port
 
 DEADLINE_S = 60
 REPORT_PERIOD_S = 1.0
@@ -36,11 +37,6 @@ async def until(condition, deadline_s=DEADLINE_S):
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def now():

@@ -295,6 +295,12 @@ async def test_the_operators_commands_show_it(controller, make_agent, wait_until
         assert json.loads(out)["faults"][0]["status"] == "cleared"
         code, out, _err = await run(*command, "faults", "--active", "--url", controller.url)
         assert len(out.splitlines()) == 1  # the heading
+    forget = (*command, "hosts", "forget", "compute-0", "--url", controller.url)
+    async with asyncio.timeout(20):
+        while (await run(*forget))[0]:  # its goodbye is on its way
+            await asyncio.sleep(0.1)
+    code, _out, err = await run(*forget)
+    assert (code, "no controller knows a host compute-0" in err) == (1, True)
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,8 @@ import pytest
 from reachthru import service
 from reachthru.controller_server.nova.directory import NovaDirectory
 from reachthru.controller_server.nova.settings import nova_settings, options
-from servers.rabbitmq import RabbitMqServer, free_ports
+from servers.ports import free_port
+from servers.rabbitmq import RabbitMqServer
 
 ROOT = Path(__file__).parents[3]
 NOVA_PYTHON = ROOT / ".venv-nova/bin/python"  # tools/setup-nova makes it
@@ -41,7 +42,7 @@ class Proxy:
         self._port = port
         self._server = None
         self._streams = set()
-        self.port = free_ports(1)[0]
+        self.port = free_port()
 
     async def open(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

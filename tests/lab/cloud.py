@@ -143,7 +143,7 @@ class Cloud:
         lines = [line for line in self.get("/metrics").splitlines() if line.startswith(start)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
-    async def until(self, check: Callable[[], Any], timeout_s: float = 15.0) -> None:
+    async def until(self, check: Callable[[], Any], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not await asyncio.to_thread(check):
             assert time.monotonic() < deadline, f"not in {timeout_s} s\n{self.logs()}"

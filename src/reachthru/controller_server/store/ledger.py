@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, update
 
 from reachthru.controller_server.model import Fault, ms_since
 from reachthru.controller_server.store import deliveries as claims
-from reachthru.controller_server.store import retention
+from reachthru.controller_server.store import latecomers, retention
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes, changed_at
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.deliveries import Backlog, Claimer, Outcome
@@ -173,6 +173,12 @@ class Ledger:
         """See `deliveries.repeat_active`."""
         return await self._database.write(
             lambda c: claims.repeat_active(c, sink, after_id, limit), last=True
+        )
+
+    async def catch_up(self, sink: str, limit: int, cleared_within_s: float | None) -> int:
+        """See `latecomers.catch_up`."""
+        return await self._database.write(
+            lambda c: latecomers.catch_up(c, sink, limit, cleared_within_s), last=True
         )
 
     async def count_cleared(self) -> int:

@@ -139,8 +139,11 @@ class ChaosCloud:
 
     def all_acknowledged(self) -> bool:
         """Every agent has said so since the end of the illnesses."""
-        said = [path.read_text() for path in self.folder.glob("*.waiting")]
-        return said == ["0"] * len(self.agents)
+        return list(self.waiting().values()) == ["0"] * len(self.agents)
+
+    def waiting(self) -> dict[str, str]:
+        """How many changes nobody has acknowledged, as each agent last said."""
+        return {path.stem: path.read_text() for path in self.folder.glob("*.waiting")}
 
     def journal(self) -> list[Taken]:
         """Everything that was said to be sendable, in each agent's order, once each."""

@@ -94,6 +94,7 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
             consumer.failing = False
             await asyncio.sleep(0.5)
             calm = time.monotonic()
+            print(f"in the calm, {cloud.waiting()} wait")
             await until(cloud.all_acknowledged, CALM_S, "agents' outboxes are empty")
             acknowledged_s = time.monotonic() - calm
             truth = cloud.journal()
@@ -106,6 +107,7 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
             await asyncio.sleep(1.0)  # what comes now would be a change too many
             supervising.cancel()
         finally:
+            print(f"at the end, {cloud.waiting()} wait")
             cloud.close()
             print(cloud.logs())
         print(

@@ -25,7 +25,7 @@ test: lint ## all checks and tests, real VMs and a real Nova included
 	$(BIN)/pytest -q -n 3 --dist loadgroup --reruns 1 -m "not e2e"
 	$(BIN)/pytest -q --reruns 1 -m e2e
 
-chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
+chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED, CHAOS_BROKER)
 	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \
 		$(BIN)/pytest -q -s tests/chaos tests/integration/host_agent/test_partition.py
 

@@ -28,7 +28,7 @@ from reachthru.protocol.agent_bus import (
 )
 from servers.ports import free_port
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 REPORT_PERIOD_S = 1.0
 RESEND_S = 5.0  # as the real courier
 

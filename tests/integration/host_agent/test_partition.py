@@ -15,7 +15,7 @@ from servers.net import cable
 
 PARTITION_S = float(os.environ.get("PARTITION_S", "11"))
 # Deadlines for a busy machine.
-DETECTED_S = 30.0  # 0.2
+DETECTED_S = 60.0  # 1
 NOTICED_S = 40.0  # 8: a report each 5 s, confirmed within 3 s
 BACK_S = 90.0  # 7, and a round trip for each change: tries to connect are at most 5 s apart
 
@@ -47,7 +47,7 @@ async def until(check, timeout_s: float) -> float:
 @pytest.mark.timeout(PARTITION_S + 300)
 async def test_detection_goes_on_and_all_arrives_in_order_when_the_network_is_back(cut_off):
     lab, line = cut_off
-    players = await lab.play("--interval-ms", "200", count=3)
+    players = await lab.play("--interval-ms", "1000", count=3)  # the players may starve, too
     await lab.start()
     await lab.registered(*players.uuids)
     ill, well = players.uuids[0], players.uuids[2]
@@ -69,6 +69,7 @@ async def test_detection_goes_on_and_all_arrives_in_order_when_the_network_is_ba
     assert lab.told() == []
     line.plug()
     await until(lambda: len(lab.told()) == told, BACK_S)
+    assert told == 2 * flaps
     assert lab.told() == [("heartbeat_lost", "raised"), ("heartbeat_lost", "cleared")] * flaps
     await until(lambda: lab.reports[-1].waiting == 0, BACK_S)
     assert lab.agent.log.count("no broker") == 1

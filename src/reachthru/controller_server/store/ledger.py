@@ -196,11 +196,16 @@ class Ledger:
         return await self._database.read(claims.count_pending)
 
 
+_WRITE_STORED_MS = (
+    update(fault_changes)
+    .where(fault_changes.c.id == bindparam("change"))
+    .values(stored_ms=bindparam("new_stored_ms"))
+)
+
+
 def _write_stored_ms(connection: Connection, stored_ms: dict[int, float]) -> None:
     if stored_ms:
         connection.execute(
-            update(fault_changes)
-            .where(fault_changes.c.id == bindparam("change"))
-            .values(stored_ms=bindparam("new_stored_ms")),
+            _WRITE_STORED_MS,
             [{"change": id, "new_stored_ms": ms} for id, ms in stored_ms.items()],
         )

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,8 +27,6 @@ from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
 from reachthru.controller_server.rest.tls import PeerSocket
 from reachthru.controller_server.settings import Settings
-from reachthru.controller_server.sinks import enabled_sinks
-from reachthru.controller_server.sinks.base import Sink
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
@@ -55,6 +53,7 @@ class Controller:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._sink_names = tuple(sink.name for sink in settings.sinks)
         # Of this life: another one's lease and connection are not this one's.
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         self._stop = asyncio.Event()
@@ -79,15 +78,15 @@ class Controller:
             bus_url = await self._start_broker(stack)
             database = await self._open_database(stack)
             owner = f"{self._name}-{secrets.token_hex(4)}"  # no later life has its claims
-            ledger = Ledger(database, self._settings.sinks, owner)
-            sinks = await self._start_sinks(stack, ledger)
+            ledger = Ledger(database, self._sink_names, owner)
+            await self._start_sinks(stack, ledger)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
             node = await self._with_database(partial(self._open_node, bus, database, ledger))
             state = self._state(bus, database, ledger, node)
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
                 self._start(name, part)
-            self._start("upkeep", self._upkeep(database, ledger, node, sinks).run())
+            self._start("upkeep", self._upkeep(database, ledger, node).run())
             self._start("watchdog", _watchdog())
             # Whoever takes part in the work must know the groups.
             await wait_for_groups(state.groups)
@@ -181,14 +180,12 @@ class Controller:
                 await asyncio.wait_for(self._stop.wait(), DATABASE_RETRY_S)
                 raise _StoppedError
 
-    async def _start_sinks(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> list[Sink]:
-        sinks = enabled_sinks(self._settings)
-        for sink in sinks:
+    async def _start_sinks(self, stack: contextlib.AsyncExitStack, ledger: Ledger) -> None:
+        for sink in self._settings.sinks:
             await stack.enter_async_context(sink)
             worker = DeliveryWorker(sink, ledger, self._metrics.attempted)
             self._workers.append(worker)
             self._start(f"sink {sink.name}", worker.run())
-        return sinks
 
     async def _open_node(self, bus: ControllerBus, database: Database, ledger: Ledger) -> Node:
         census = Census()
@@ -220,7 +217,7 @@ class Controller:
             leadership=node.leadership,
             watch=node.watch,
             forgetting=node.forgetting,
-            sinks=self._settings.sinks,
+            sinks=self._sink_names,
         )
 
     async def _end_intake(self) -> None:
@@ -229,13 +226,11 @@ class Controller:
             self._intake.cancel()
             await asyncio.wait((self._intake,))
 
-    def _upkeep(
-        self, database: Database, ledger: Ledger, node: Node, sinks: Sequence[Sink]
-    ) -> Upkeep:
+    def _upkeep(self, database: Database, ledger: Ledger, node: Node) -> Upkeep:
         return Upkeep(
             database,
             ledger,
-            sinks,
+            self._settings.sinks,
             keep_cleared_days=self._settings.keep_cleared_days,
             max_cleared_faults=self._settings.max_cleared_faults,
             leads=node.leadership.leads,

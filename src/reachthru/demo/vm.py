@@ -8,7 +8,6 @@ import time
 import uuid as uuids
 from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from reachthru.demo.door import CommandResult, LabDoor
@@ -143,10 +142,5 @@ class Vm(ABC):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()

@@ -9,8 +9,7 @@ import pytest
 
 from reachthru.certificates import client_tls, load_certificate, trust
 from reachthru.controller_server.model import Fault
-from reachthru.controller_server.settings import WebhookSettings
-from reachthru.controller_server.sinks.webhook import WebhookSink
+from reachthru.controller_server.sinks.webhook import WebhookSettings, WebhookSink
 
 FAULT = Fault(
     id="fault-1",

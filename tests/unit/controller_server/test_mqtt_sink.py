@@ -8,8 +8,7 @@ import pytest
 
 from reachthru.bus import BusDoor, BusUnavailableError
 from reachthru.controller_server.model import Fault
-from reachthru.controller_server.settings import MqttSettings
-from reachthru.controller_server.sinks.mqtt import MqttSink
+from reachthru.controller_server.sinks.mqtt import MqttSettings, MqttSink
 from servers.mosquitto import MosquittoServer
 
 DEADLINE_S = 15

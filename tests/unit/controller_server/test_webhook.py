@@ -11,9 +11,8 @@ import aiohttp
 import pytest
 
 from reachthru.controller_server.model import Delivery, Fault
-from reachthru.controller_server.settings import WebhookSettings
 from reachthru.controller_server.sinks.base import NotNowError, RefusedError
-from reachthru.controller_server.sinks.webhook import WebhookSink, signature
+from reachthru.controller_server.sinks.webhook import WebhookSettings, WebhookSink, signature
 from reachthru.secret_files import SecretFile
 
 FAULT = Fault(

@@ -6,8 +6,12 @@ The caller holds to a sink's time limit; no sink waits for another one.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+
+from oslo_config import cfg
 
 from reachthru.controller_server.model import Fault
 
@@ -21,14 +25,23 @@ class NotNowError(Exception):
 
 
 class Sink(ABC):
-    """Use as `async with sink:`."""
+    """Use as `async with sink:`.
+
+    `OPTIONS` are those of the section [sink_<name>].
+    """
 
     name: ClassVar[str]
+    OPTIONS: ClassVar[Sequence[cfg.Opt]] = ()
     timeout_s: float = 5.0
     # Changes that may be on their way at once, each of another instance.
     concurrency: int = 1
     # How often it is told of every active fault again; None: never.
     reconcile_s: float | None = None
+
+    @classmethod
+    @abstractmethod
+    def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
+        """As the settings in `path` say. Raises `SettingsError`. Nothing is opened yet."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,7 +1,10 @@
 """Faults as lines in the controller's log."""
 
 import logging
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
+
+from oslo_config import cfg
 
 from reachthru.controller_server.model import Fault
 from reachthru.controller_server.sinks.base import Sink
@@ -11,6 +14,10 @@ _log = logging.getLogger("reachthru.faults")
 
 class LogSink(Sink):
     name: ClassVar[str] = "log"
+
+    @classmethod
+    def configured(cls, _path: Path, _conf: cfg.ConfigOpts) -> Self:
+        return cls()
 
     async def deliver(self, fault: Fault) -> None:
         level = logging.WARNING if fault.status == "raised" else logging.INFO

@@ -9,26 +9,83 @@ With a secret, each POST is signed, so that who receives it can tell whose it is
 import hashlib
 import hmac
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from oslo_config import cfg
 
 from reachthru import __version__
-from reachthru.certificates import client_tls
+from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.model import Fault
-from reachthru.controller_server.settings import WebhookSettings
 from reachthru.controller_server.sinks.base import NotNowError, RefusedError, Sink
-from reachthru.secret_files import origin
+from reachthru.secret_files import SecretFile, SecretFileError, origin, shown_url
+from reachthru.service import SettingsError
 
 # 4xx that ask for patience, not for another request (RFC 9110, 6585, 8470).
 _PATIENCE = frozenset({408, 425, 429})
 
 
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """No `key_file`: the key is in `cert_file`. No `secret`: nothing is signed.
+
+    `reconcile_interval_s`: how often every active fault is told again; 0: never.
+    """
+
+    url: str
+    timeout_s: float
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    secret: SecretFile | None = None
+    reconcile_interval_s: float = 0.0
+
+
 class WebhookSink(Sink):
+    """Raises `CertificateError`."""
+
     name: ClassVar[str] = "webhook"
+    OPTIONS: ClassVar[Sequence[cfg.Opt]] = [
+        cfg.StrOpt("url", default=""),
+        cfg.FloatOpt("timeout", default=5.0, min=0.1, max=60.0),
+        # Whose certificates are trusted (default: the machine's authorities), and ours.
+        cfg.StrOpt("ca_file", default=""),
+        cfg.StrOpt("cert_file", default=""),
+        cfg.StrOpt("key_file", default=""),
+        # What each POST is signed with.
+        cfg.StrOpt("secret_file", default=""),
+        cfg.FloatOpt("reconcile_interval", default=0.0, min=0.0),
+    ]
     concurrency = 8
+
+    @classmethod
+    def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
+        section = conf.sink_webhook
+        if urlsplit(section.url).scheme not in ("http", "https"):
+            raise SettingsError(
+                f"{path}: [sink_webhook] url = {shown_url(section.url)}: must be http://... or "
+                "https://..., since [sinks] enabled has webhook"
+            )
+        secret = SecretFile(Path(section.secret_file)) if section.secret_file else None
+        settings = WebhookSettings(
+            url=section.url,
+            timeout_s=section.timeout,
+            ca_file=section.ca_file or None,
+            cert_file=section.cert_file or None,
+            key_file=section.key_file or None,
+            secret=secret,
+            reconcile_interval_s=section.reconcile_interval,
+        )
+        try:
+            if secret is not None:
+                secret.lines()
+            return cls(settings)
+        except (SecretFileError, CertificateError) as error:
+            raise SettingsError(f"{path}: [sink_webhook] {error}") from error
 
     def __init__(self, settings: WebhookSettings) -> None:
         self.timeout_s = settings.timeout_s

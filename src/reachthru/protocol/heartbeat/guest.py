@@ -16,6 +16,7 @@ from enum import Enum, auto
 
 from msgspec import Struct
 
+from reachthru.protocol.heartbeat.end import HeartbeatEnd
 from reachthru.protocol.heartbeat.events import (
     ActionNotified,
     Attached,
@@ -71,19 +72,17 @@ class Input(Enum):
     EXIT = auto()
 
 
-class GuestHeartbeat:
+class GuestHeartbeat(HeartbeatEnd[GuestEvent]):
     """One guest, as it sees itself. `draw_id` gives random ids of 31 bits.
 
     The shell keeps `healthy` and `log_msg` up to date; an answer never waits for a check.
     """
 
     def __init__(self, policy: GuestPolicy, draw_id: Callable[[], int]) -> None:
+        super().__init__()
         self._policy = policy
         self._draw_id = draw_id
         self._state = State.DETACHED
-        self._output: list[HeartbeatMessage] = []
-        self._events: list[GuestEvent] = []
-        self._sequence = 0
         self._invocation_id = -1
         self._deadline: float | None = None
         self.healthy = True
@@ -131,15 +130,6 @@ class GuestHeartbeat:
         """Retries, or finds the host silent, if the deadline has passed."""
         if self._deadline is not None and now >= self._deadline:
             self._step(Input.DEADLINE, now, None)
-
-    def take_output(self) -> list[HeartbeatMessage]:
-        """Messages to write, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def take_events(self) -> list[GuestEvent]:
-        events, self._events = self._events, []
-        return events
 
     # --- transitions -------------------------------------------------------------------------
 
@@ -228,11 +218,6 @@ class GuestHeartbeat:
 
     def _expect_challenge(self, now: float) -> None:
         self._deadline = now + self._silence_s
-
-    def _send(self, message: Init | ChallengeResponse | Exit | ActionResponse) -> None:
-        self._sequence = (self._sequence + 1) & 0x7FFFFFFF
-        message.sequence = self._sequence
-        self._output.append(message)
 
 
 _Action = Callable[[GuestHeartbeat, float, HeartbeatMessage | None], None]

@@ -22,6 +22,7 @@ from enum import IntEnum, auto
 
 from msgspec import Struct
 
+from reachthru.protocol.heartbeat.end import HeartbeatEnd
 from reachthru.protocol.heartbeat.events import (
     Alive,
     Exited,
@@ -92,23 +93,20 @@ class Input(IntEnum):
     DISCONNECT = auto()
 
 
-class HostHeartbeat:
+class HostHeartbeat(HeartbeatEnd[HostEvent]):
     """One guest, as its host agent sees it. `draw_challenge` gives random 0..CHALLENGE_MAX."""
 
     __slots__ = (
         "_challenge",
         "_deadline",
         "_draw_challenge",
-        "_events",
         "_expired",
         "_grace_until",
         "_health",
         "_lost",
         "_misses",
-        "_output",
         "_policy",
         "_proven",
-        "_sequence",
         "_state",
         "_vote",
         "counters",
@@ -117,12 +115,10 @@ class HostHeartbeat:
     )
 
     def __init__(self, policy: HostPolicy, draw_challenge: Callable[[], int]) -> None:
+        super().__init__()
         self._policy = policy
         self._draw_challenge = draw_challenge
         self._state = State.UNREGISTERED
-        self._output: list[HeartbeatMessage] = []
-        self._events: list[HostEvent] = []
-        self._sequence = 0
         self._deadline: float | None = None
         self._challenge = -1
         self._expired: deque[int] = deque(maxlen=EXPIRED_KEPT)
@@ -166,15 +162,6 @@ class HostHeartbeat:
         if self._vote is not None and now >= self._vote.deadline:
             self._events.append(self._vote.time_out())
             self._vote = None
-
-    def take_output(self) -> list[HeartbeatMessage]:
-        """Messages to write, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def take_events(self) -> list[HostEvent]:
-        events, self._events = self._events, []
-        return events
 
     def hold(self, now: float) -> None:
         """From here on silence is nobody's fault: no challenge, no deadline."""
@@ -342,11 +329,6 @@ class HostHeartbeat:
             return
         self._vote = None
         self._events.append(outcome)
-
-    def _send(self, message: InitAck | Challenge | ActionNotify) -> None:
-        self._sequence = (self._sequence + 1) & 0x7FFFFFFF
-        message.sequence = self._sequence
-        self._output.append(message)
 
     def _ignore(self, what: str) -> None:
         self.counters.ignored += 1

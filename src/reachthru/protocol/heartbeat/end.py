@@ -1,0 +1,33 @@
+"""What both ends of a heartbeat do alike: number what they send, and keep it until it is taken."""
+
+from typing import Generic, TypeVar
+
+from reachthru.protocol.messages import HeartbeatMessage
+
+Event = TypeVar("Event")
+
+
+class HeartbeatEnd(Generic[Event]):
+    """`Event`: what this end tells its shell."""
+
+    __slots__ = ("_events", "_output", "_sequence")
+
+    def __init__(self) -> None:
+        self._output: list[HeartbeatMessage] = []
+        self._events: list[Event] = []
+        self._sequence = 0
+
+    def take_output(self) -> list[HeartbeatMessage]:
+        """Messages to write, in order."""
+        output, self._output = self._output, []
+        return output
+
+    def take_events(self) -> list[Event]:
+        """What happened, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def _send(self, message: HeartbeatMessage) -> None:
+        self._sequence = (self._sequence + 1) & 0x7FFFFFFF
+        message.sequence = self._sequence
+        self._output.append(message)

@@ -30,7 +30,7 @@ doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to 
 	@tools/setup-services nova aodh
 	@$(BIN)/pytest -q -s -m doctor_chain
 
-chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED)
+chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED, CHAOS_BROKER)
 	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \
 		$(BIN)/pytest -q -s tests/chaos tests/integration/host_agent/test_partition.py
 

@@ -22,7 +22,8 @@ from typing import Any
 from benchmarks.process import cpu_s, rss_mib
 from benchmarks.results import Result
 from servers.mosquitto import MosquittoServer
-from servers.postgresql import PostgresqlServer, free_port
+from servers.ports import free_port
+from servers.postgresql import PostgresqlServer
 from servers.rabbitmq import RabbitMqServer
 
 AGENTS = 100

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,17 +11,12 @@ from pathlib import Path
 
 from chaos.consumer import Taken
 from servers.mosquitto import MosquittoServer
+from servers.ports import free_port
 from servers.postgresql import PostgresqlServer
 from servers.rabbitmq import RabbitMqServer
 
 HERE = Path(__file__).parent
 STARTS = "--- starts\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Part(ABC):
@@ -145,8 +139,11 @@ class ChaosCloud:
 
     def all_acknowledged(self) -> bool:
         """Every agent has said so since the end of the illnesses."""
-        said = [path.read_text() for path in self.folder.glob("*.waiting")]
-        return said == ["0"] * len(self.agents)
+        return list(self.waiting().values()) == ["0"] * len(self.agents)
+
+    def waiting(self) -> dict[str, str]:
+        """How many changes nobody has acknowledged, as each agent last said."""
+        return {path.stem: path.read_text() for path in self.folder.glob("*.waiting")}
 
     def journal(self) -> list[Taken]:
         """Everything that was said to be sendable, in each agent's order, once each."""

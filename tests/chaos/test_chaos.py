@@ -21,7 +21,8 @@ from servers.postgresql import PostgresqlServer
 from servers.rabbitmq import RabbitMqServer
 
 CHAOS_S = float(os.environ.get("CHAOS_S", "15"))
-CALM_S = 60 + CHAOS_S / 3  # until everything has arrived, once nothing is killed any more
+# Until everything has arrived, once nothing is killed any more; 20 s on an idle machine.
+CALM_S = 150 + CHAOS_S / 3
 AGENTS, CONTROLLERS = 3, 2
 PAUSE_S = (0.3, 1.8)  # between two killings
 AWAY_S = (0.0, 1.5)  # until who was killed is started again
@@ -71,7 +72,7 @@ async def kill_at_random(cloud: ChaosCloud, chance: random.Random) -> Counter[st
     return killed
 
 
-@pytest.mark.timeout(CHAOS_S + CALM_S + 120)
+@pytest.mark.timeout(CHAOS_S + CALM_S + 300)
 async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(2**32)))
     print(f"CHAOS_SEED={seed}")
@@ -87,12 +88,13 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
         try:
             cloud.open()
             supervising = asyncio.create_task(cloud.supervise())
-            await until(lambda: len(consumer.taken) > 20, 90, "faults flow")
+            await until(lambda: len(consumer.taken) > 20, 150, "faults flow")
             killed = await kill_at_random(cloud, chance)
             cloud.end_illnesses()
             consumer.failing = False
             await asyncio.sleep(0.5)
             calm = time.monotonic()
+            print(f"in the calm, {cloud.waiting()} wait")
             await until(cloud.all_acknowledged, CALM_S, "agents' outboxes are empty")
             acknowledged_s = time.monotonic() - calm
             truth = cloud.journal()
@@ -105,6 +107,7 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
             await asyncio.sleep(1.0)  # what comes now would be a change too many
             supervising.cancel()
         finally:
+            print(f"at the end, {cloud.waiting()} wait")
             cloud.close()
             print(cloud.logs())
         print(
@@ -117,5 +120,4 @@ async def test_whoever_is_killed_no_fault_is_lost_doubled_or_out_of_order(tmp_pa
         for instance, changes in expected.items():
             heard = without_echoes(told[instance])
             assert heard == changes, f"{instance}: it was {changes}, told was {told[instance]}"
-        # A controller that can't reach its database when it starts says so and ends.
-        assert [words for words in cloud.deaths if "[database] connection" not in words] == []
+        assert cloud.deaths == []  # nobody ended by itself

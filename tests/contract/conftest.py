@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import struct
 import subprocess
 import uuid
@@ -22,6 +21,7 @@ import trustme
 
 from reachthru.bus import BusDoor, ControllerBus, controller_bus, memory
 from reachthru.controller_server.embedded_broker import EmbeddedBroker
+from servers.ports import free_port
 from servers.rabbitmq import RabbitMqServer
 
 MOSQUITTO = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
@@ -268,22 +268,16 @@ def _packet(kind: int, body: bytes) -> bytes:
             return bytes([kind]) + digits + body
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def free_port() -> int:
-    return _free_port()
+@pytest.fixture(name="free_port")
+def free_port_fixture() -> int:
+    return free_port()
 
 
 class Mosquitto:
     """A real broker on a free port. `settings` are lines of mosquitto.conf."""
 
     def __init__(self, folder: Path, settings: str = "allow_anonymous true") -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.log = folder / "mosquitto.log"
         self._settings = folder / "mosquitto.conf"

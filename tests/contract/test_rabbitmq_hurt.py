@@ -10,6 +10,7 @@ import kombu
 import pytest
 
 from reachthru.bus import BusUnavailableError, agent_bus, controller_bus
+from reachthru.bus.oslo import connection
 from reachthru.protocol.agent_bus import FaultAck, FaultChange
 
 pytestmark = pytest.mark.xdist_group("rabbitmq")
@@ -147,6 +148,30 @@ async def test_a_queue_that_an_operator_deletes_comes_back(locked_rabbitmq, ends
                 async with asyncio.timeout(0.2):
                     await anext(agent.messages())
                     break
+
+
+async def test_a_queue_of_the_work_that_takes_nothing_is_made_anew(
+    locked_rabbitmq, ends, monkeypatch, caplog
+):
+    """As one without a leader, which RabbitMQ 3.10 makes of a queue that is not a second old when
+    the only node is killed. Nobody else's connection would tell."""
+    agent, controller = ends
+    await passes(agent, controller, 1)
+    monkeypatch.setattr(connection, "LEADERLESS_S", 4.0)
+    await asyncio.to_thread(
+        locked_rabbitmq.control, "eval", "sys:suspend('reachthru_reachthru.work')."
+    )
+    with pytest.raises(BusUnavailableError):
+        await agent.send(fault(2))
+    async with asyncio.timeout(DEADLINE_S):
+        while True:  # as an agent repeats what was not acknowledged
+            with contextlib.suppress(BusUnavailableError, TimeoutError):
+                async with asyncio.timeout(4):
+                    await passes(agent, controller, 3)
+                    break
+            await asyncio.sleep(0.1)
+    (said,) = [line for line in caplog.messages if "reachthru.work" in line]
+    assert "deleted and made anew" in said
 
 
 async def test_junk_on_the_exchange_costs_itself_only(rabbitmq_server, caplog):

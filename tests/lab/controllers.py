@@ -26,8 +26,9 @@ from reachthru.protocol.agent_bus import (
     InstanceReport,
     ReportRequest,
 )
+from servers.ports import free_port
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 REPORT_PERIOD_S = 1.0
 RESEND_S = 5.0  # as the real courier
 
@@ -36,11 +37,6 @@ async def until(condition, deadline_s=DEADLINE_S):
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def now():

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from servers.rabbitmq import free_ports
+from servers.ports import free_port
 
 
 class Proxy:
@@ -15,7 +15,7 @@ class Proxy:
         self._streams = set()
         self._goes = asyncio.Event()
         self._goes.set()
-        self.port = free_ports(1)[0]
+        self.port = free_port()
 
     async def open(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

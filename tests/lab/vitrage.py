@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from reachthru.bus import BusDoor, topic_notifier
-from servers.rabbitmq import free_ports
+from servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".venv-vitrage/bin"  # tools/setup-services makes it
@@ -118,7 +118,7 @@ class Vitrage:
         self, folder: Path, *, bus_url: str, database_url: str, controller_url: str
     ) -> None:
         self.folder = folder
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.bus_url = bus_url
         self.vhost = bus_url.rpartition("/")[2]

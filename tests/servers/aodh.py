@@ -16,8 +16,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from servers.ports import free_port
 from servers.postgresql import PostgresqlServer
-from servers.rabbitmq import RabbitMqServer, free_ports
+from servers.rabbitmq import RabbitMqServer
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".venv-aodh/bin"
@@ -33,7 +34,7 @@ class Aodh:
     def __init__(self, folder: Path, rabbit: RabbitMqServer) -> None:
         self._folder = folder
         self._rabbit = rabbit
-        (self._port,) = free_ports(1)
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._stack = contextlib.ExitStack()

@@ -8,7 +8,7 @@ import time
 import uuid
 from pathlib import Path
 
-from servers.postgresql import free_port
+from servers.ports import free_port
 
 SERVER = Path("/usr/sbin/mariadbd")  # Debian's place; `make setup` installs it
 START_S = 60  # 1 on an idle machine

@@ -6,8 +6,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from servers.ports import free_port
+
 PROGRAM = "/usr/sbin/mosquitto"  # Debian's place; `make setup` installs it
-START_S = 10
+START_S = 60
 
 
 class MosquittoServer:
@@ -18,8 +20,7 @@ class MosquittoServer:
 
     def __init__(self, folder: Path, address: str = "127.0.0.1", more: str = "") -> None:
         self._address = address
-        with socket.create_server((address, 0)) as door:
-            self.port: int = door.getsockname()[1]
+        self.port = free_port(address)
         self.url = f"mqtt://{address}:{self.port}"
         self.log = folder / "broker.log"
         self._settings = folder / "mosquitto.conf"

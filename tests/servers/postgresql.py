@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,15 +14,11 @@ from typing import Any
 
 import psycopg
 
+from servers.ports import free_port
+
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")  # Debian 12's place; `make setup` installs it
-START_S = 30
+START_S = 90
 USER = "postgres"  # the server refuses to run as root
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class PostgresqlServer:

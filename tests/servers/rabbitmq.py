@@ -12,14 +12,10 @@ import time
 import uuid
 from pathlib import Path
 
+from servers.ports import free_port
+
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # Debian's place; `make setup` installs it
 START_S = 120  # 7 on an idle machine
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [door.getsockname()[1] for door in doors]
 
 
 class RabbitMqServer:
@@ -31,7 +27,7 @@ class RabbitMqServer:
 
     def __init__(self, *settings: str, plugins: tuple[str, ...] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="reachthru-rabbit-", dir="/tmp"))
-        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self.port, self._dist_port, self._epmd_port = (free_port() for _ in range(3))
         self._node = f"reachthru-{uuid.uuid4().hex[:12]}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
         self._vhosts: list[str] = []

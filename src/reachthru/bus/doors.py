@@ -47,7 +47,10 @@ class BusDoor(Struct, frozen=True, kw_only=True):
         Raises `DoorError`.
         """
         if self.has_tls and not tls:
-            raise DoorError("ca_file, cert_file and key_file are for an encrypted bus: mqtts://...")
+            raise DoorError(
+                "ca_file, cert_file and key_file are for an encrypted bus:"
+                " mqtts://... or rabbits://..."
+            )
         if self.key_file and not self.cert_file:
             raise DoorError("key_file is set and cert_file is not: set both")
         if self.in_url is None and (self.username is None) != (self.password_file is None):

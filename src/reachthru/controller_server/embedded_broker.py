@@ -26,7 +26,7 @@ from amqtt.errors import NoDataError
 from amqtt.session import Session
 
 from reachthru.bus.inbox import PAYLOAD_LIMIT_BYTES
-from reachthru.controller_server.listening import listening_socket
+from reachthru.controller_server.listening import BACKLOG, bound_socket
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 1883
@@ -179,10 +179,10 @@ class EmbeddedBroker:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        listener = listening_socket(LOOPBACK, self.port)
+        listener = bound_socket(LOOPBACK, self.port)
         self.port = listener.getsockname()[1]
         await self._broker.start()
-        self._server = await asyncio.start_server(self._accept, sock=listener)
+        self._server = await asyncio.start_server(self._accept, sock=listener, backlog=BACKLOG)
         self._sweeper = asyncio.create_task(self._sweep_on(), name="embedded broker")
         _log.info("embedded broker: listening on %s:%d", LOOPBACK, self.port)
         return self

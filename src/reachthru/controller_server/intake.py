@@ -5,6 +5,7 @@ import logging
 
 from reachthru.bus import ControllerBus
 from reachthru.controller_server.cluster.feed import FaultFeed
+from reachthru.controller_server.cluster.forgetting import Forgetting
 from reachthru.controller_server.cluster.host_watch import HostWatch
 from reachthru.controller_server.cluster.identity import Standing, is_reasonable
 from reachthru.controller_server.fault_intake import FaultIntake
@@ -40,6 +41,7 @@ class Intake:
         standing: Standing,
         watch: HostWatch,
         groups: GroupService,
+        forgetting: Forgetting,
     ) -> None:
         self._bus = bus
         self._faults = faults
@@ -48,6 +50,7 @@ class Intake:
         self._standing = standing
         self._watch = watch
         self._groups = groups
+        self._forgetting = forgetting
         self._replays = ReplayGuard()
         self._complaints: set[tuple[str, str]] = set()
 
@@ -98,6 +101,8 @@ class Intake:
     def _take_news(self, news: ControllerNews) -> None:
         if not self._watch.take_echo(news):
             self._feed.take_news(news)
+            for host in news.forgotten:
+                self._forgetting.take(host)
 
     def _refuse(self, host: str, reason: str, why: str) -> None:
         self._bus.refused[reason] += 1

@@ -96,6 +96,11 @@ class Inventory:
             self._events.publish("host", changed)
         self._write(host, lambda c: inventory.store_offline(c, host, said_goodbye=said_goodbye))
 
+    def forget(self, host: str) -> None:
+        """It never returns."""
+        for removed in self._census.forget(host, iso(datetime.now(UTC))):
+            self._events.publish("instance", removed)
+
     async def call_the_roll(self) -> None:
         """Asks every agent for a report; who sends none within `ROLL_CALL_S` is offline.
 

@@ -1,5 +1,6 @@
 """What Prometheus may ask."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -10,6 +11,9 @@ from reachthru.controller_server.store.tables import PENDING
 from reachthru.protocol.agent_bus import FaultChange
 
 # Around Doctor's limit of one second from detection to consumer.
+# Of a host; guests come and go, and Prometheus keeps a series for each that it was told of.
+LOSS_SENDERS_LIMIT = 20
+OTHER_SENDERS = "others"
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
@@ -87,6 +91,8 @@ class Metrics:
             ["host", "sender", "reason"],
             registry=registry,
         )
+        self._losses: dict[str, Mapping[str, Mapping[str, int]]] = {}  # by host
+        self._loss_labels: dict[str, set[tuple[str, str]]] = {}  # (sender, reason) by host
         self._api_refusals = Counter(
             "reachthru_api_refusals_total",
             "REST calls that were refused: token missing or wrong, forbidden, or not to be checked",
@@ -138,11 +144,25 @@ class Metrics:
     def group_loss(self, reason: str, count: int = 1) -> None:
         self._group_losses.labels(reason).inc(count)
 
-    def agent_group_losses(self, host: str, totals: Mapping[str, Mapping[str, int]]) -> None:
-        """`totals`: by sender, by reason."""
-        for sender, reasons in totals.items():
-            for reason, count in reasons.items():
-                self._agent_group_losses.labels(host, sender, reason).set(count)
+    def agent_group_losses(
+        self, host: str, totals: Mapping[str, Mapping[str, int]], *, full: bool
+    ) -> None:
+        """`totals`: by sender, by reason; if not `full`, of some senders.
+
+        Those who lost most are named, the rest is summed up.
+        """
+        known = self._losses[host] = {**({} if full else self._losses.get(host, {})), **totals}
+        most = sorted(known, key=lambda sender: -sum(known[sender].values()))
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        for rank, sender in enumerate(most):
+            shown = sender if rank < LOSS_SENDERS_LIMIT else OTHER_SENDERS
+            for reason, count in known[sender].items():
+                counts[shown, reason] += count
+        for label in self._loss_labels.get(host, set()) - counts.keys():
+            self._agent_group_losses.remove(host, *label)
+        self._loss_labels[host] = set(counts)
+        for label, count in counts.items():
+            self._agent_group_losses.labels(host, *label).set(count)
 
     def render(
         self,

@@ -7,8 +7,9 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -21,7 +22,7 @@ from reachthru.controller_server.embedded_broker import LOOPBACK, EmbeddedBroker
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.census import Census
 from reachthru.controller_server.groups.directories import open_directory
-from reachthru.controller_server.listening import listening_socket
+from reachthru.controller_server.listening import bound_socket
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
 from reachthru.controller_server.rest.tls import PeerSocket
@@ -32,8 +33,15 @@ from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.upkeep import Upkeep
 
 INTAKE_END_S = 0.5  # how long a stop waits for what has just come
+DATABASE_RETRY_S = 1.0
+
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """Before it had started."""
 
 
 class StartError(Exception):
@@ -57,6 +65,10 @@ class Controller:
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises `StartError`, and whatever a part of it died of."""
+        with contextlib.suppress(_StoppedError):
+            await self._run()
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -69,7 +81,7 @@ class Controller:
             ledger = Ledger(database, self._sink_names, owner)
             await self._start_sinks(stack, database, ledger)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
-            node = await self._open_node(bus, database, ledger)
+            node = await self._with_database(partial(self._open_node, bus, database, ledger))
             state = self._state(bus, database, ledger, node)
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
@@ -94,7 +106,7 @@ class Controller:
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         scheme = "https" if self._settings.api.tls is not None else "http"
         _log.info("listening on %s://%s:%d", scheme, *listener.getsockname()[:2])
-        systemd.notify("READY=1")
+        systemd.notify("READY=1\nSTATUS=")
         try:
             done, _ = await asyncio.wait(
                 (stopping, rest, intake, *self._parts), return_when=asyncio.FIRST_COMPLETED
@@ -124,7 +136,7 @@ class Controller:
     def _listen(self) -> socket.socket:
         host, port = self._settings.api.host, self._settings.api.port
         try:
-            return listening_socket(host, port, PeerSocket)
+            return bound_socket(host, port, PeerSocket)
         except OSError as error:
             raise StartError(f"[api] listen = {host}:{port}: {error.strerror}") from error
 
@@ -143,12 +155,30 @@ class Controller:
 
     async def _open_database(self, stack: contextlib.AsyncExitStack) -> Database:
         database = Database(self._settings.database_url)
-        try:
-            await database.open()
-        except DatabaseError as error:
-            raise StartError(f"[database] connection: {error}") from error
         stack.push_async_callback(database.close)
+        await self._with_database(database.open)
         return database
+
+    async def _with_database(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Waits for a server that is away: after a loss of power it may be the last to return."""
+        said = ""
+        while True:
+            try:
+                result = await work()
+            except DatabaseError as error:
+                if not error.of_connection:
+                    raise StartError(f"[database] connection: {error}") from error
+                if str(error) != said:
+                    said = str(error)
+                    _log.error("[database] connection: %s; waiting for it", said)
+                    systemd.notify("STATUS=waiting for the database")
+            else:
+                if said:
+                    _log.warning("[database] connection: it is there")
+                return result
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), DATABASE_RETRY_S)
+                raise _StoppedError
 
     async def _start_sinks(
         self, stack: contextlib.AsyncExitStack, database: Database, ledger: Ledger
@@ -173,10 +203,7 @@ class Controller:
             lost_after_s=self._settings.lost_after_s,
             show_hosts=self._settings.show_hosts,
         )
-        try:
-            await node.open()
-        except DatabaseError as error:
-            raise StartError(f"[database] connection: {error}") from error
+        await node.open()
         return node
 
     def _state(
@@ -192,6 +219,7 @@ class Controller:
             metrics=self._metrics,
             leadership=node.leadership,
             watch=node.watch,
+            forgetting=node.forgetting,
             sinks=self._sink_names,
         )
 

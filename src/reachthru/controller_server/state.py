@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from reachthru.bus import ControllerBus
+from reachthru.controller_server.cluster.forgetting import Forgetting
 from reachthru.controller_server.cluster.host_watch import HostWatch
 from reachthru.controller_server.cluster.leadership import Leadership
 from reachthru.controller_server.events import EventHub
@@ -23,4 +24,5 @@ class ControllerState(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     leadership: Leadership
     watch: HostWatch
+    forgetting: Forgetting
     sinks: tuple[str, ...]

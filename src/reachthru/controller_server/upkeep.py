@@ -1,5 +1,7 @@
 """What the leading controller does for all: old history goes, and what is active is repeated.
 
+A sink that was enabled late hears of what was active before, as soon as somebody leads who has it.
+
 Sinks that ask for it (`reconcile_s`) hear of every active fault again and again, as deliveries
 like any other: a consumer that lost one, or said yes and forgot, is right again after that.
 """
@@ -18,6 +20,10 @@ TICK_S = 1.0
 # Few enough that what is new does not wait long behind what is repeated.
 REPEAT_LIMIT = 100  # faults, a sink and a tick
 RETENTION_S = 60.0
+# During a restart one by one, controllers that don't have a new sink yet store changes without it.
+CATCH_UP_S = 60.0
+CATCH_UP_AGAIN_S = 3600.0  # how far it then looks back
+CATCH_UP_LIMIT = 500  # faults in one transaction
 FORGET_LIMIT = 200  # faults in one transaction
 ROOM_LIMIT = 200  # faults that go at once when the database is full
 DAY_S = 86_400.0
@@ -54,6 +60,8 @@ class Upkeep:
         now = time.monotonic()
         self._rounds = [_Round(sink, now) for sink in sinks if sink.reconcile_s is not None]
         self._retention_at = now
+        self._sinks = sinks
+        self._catch_up_at: float | None = None  # None: not since we lead
         self._undelivered_said = False
 
     async def run(self) -> None:
@@ -69,13 +77,27 @@ class Upkeep:
         if not self._leads():
             for going in self._rounds:
                 going.postpone(now)
+            self._catch_up_at = None
             return
+        if self._catch_up_at is None or now >= self._catch_up_at:
+            await self._catch_up(None if self._catch_up_at is None else CATCH_UP_AGAIN_S)
+            self._catch_up_at = now + CATCH_UP_S
         for going in self._rounds:
             if now >= going.next_at:
                 await self._repeat(going, now)
         if now >= self._retention_at:
             self._retention_at = now + RETENTION_S
             await self._forget()
+
+    async def _catch_up(self, cleared_within_s: float | None) -> None:
+        for sink in self._sinks:
+            made, more = 0, CATCH_UP_LIMIT
+            while more == CATCH_UP_LIMIT:
+                more = await self._ledger.catch_up(sink.name, CATCH_UP_LIMIT, cleared_within_s)
+                made += more
+            if made:
+                _log.info("sink %s: %d faults are told that it had missed", sink.name, made)
+                self._on_repeats()
 
     async def _repeat(self, going: "_Round", now: float) -> None:
         told, after_id = await self._ledger.repeat_active(

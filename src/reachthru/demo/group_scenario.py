@@ -15,7 +15,7 @@ STEPS = ("broadcast", "member_lost")
 SECOND_HOST = "compute-1"
 _GROUP = "demo"
 _TEXT = "hello, 世界"
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 
 

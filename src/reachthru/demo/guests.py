@@ -16,7 +16,7 @@ from reachthru.demo.qemu_vm import QemuVm
 from reachthru.demo.stack import installed
 
 INTERVAL_MS = 400  # SAL1
-_START_TIMEOUT_S = 10
+_START_TIMEOUT_S = 30
 _POLL_S = 0.02
 
 # interval_s: how often the file is looked for. The host hears of it at its next challenge.

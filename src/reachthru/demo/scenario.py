@@ -14,7 +14,7 @@ from reachthru.demo.stack import Stack
 
 STEPS = ("registration", "heartbeats", "unhealthy", "recovered", "kernel_panic", "qemu_killed")
 _WATCH_S = 4.0
-_FAULT_TIMEOUT_S = 10.0
+_FAULT_TIMEOUT_S = 30.0
 
 
 @dataclass

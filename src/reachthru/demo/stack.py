@@ -18,7 +18,7 @@ from reachthru.demo.processes import Process
 from reachthru.demo.vm import BOOT_TIMEOUT_S
 
 HOST = "compute-0"
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 60  # 2 on an idle machine
 _POLL_S = 0.02
 _LOG_TAIL_LINES = 15
 

@@ -1,4 +1,4 @@
-"""The controller's REST API, read with the standard library: a command must start fast."""
+"""The controller's REST API, with the standard library: a command must start fast."""
 
 import argparse
 import http.client
@@ -76,11 +76,11 @@ class Api:
         """The JSON that `path` answers; parameters that are None are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         full = f"{self._url}{path}" + (f"?{urllib.parse.urlencode(given)}" if given else "")
-        with self._open(full, TIMEOUT_S) as answer:
-            try:
-                return json.load(answer)
-            except (ValueError, OSError, http.client.HTTPException) as error:
-                raise ApiError(f"{full}: not the answer of a controller: {error}") from error
+        return self._answer(full, "GET")
+
+    def delete(self, path: str) -> Any:
+        """The JSON that it answers; it needs the admin's role."""
+        return self._answer(f"{self._url}{path}", "DELETE")
 
     def follow(self) -> Iterator[tuple[str, Any]]:
         """(kind, object) of each event from now on; ends with `ApiError` when the controller goes.
@@ -102,9 +102,16 @@ class Api:
                 raise ApiError(f"{full}: {error}") from error
         raise ApiError(f"{full}: the controller ended the stream")
 
-    def _open(self, url: str, timeout_s: float) -> Any:
+    def _answer(self, url: str, method: str) -> Any:
+        with self._open(url, TIMEOUT_S, method) as answer:
+            try:
+                return json.load(answer)
+            except (ValueError, OSError, http.client.HTTPException) as error:
+                raise ApiError(f"{url}: not the answer of a controller: {error}") from error
+
+    def _open(self, url: str, timeout_s: float, method: str = "GET") -> Any:
         try:
-            return self._request(url, timeout_s)
+            return self._request(url, timeout_s, method)
         except urllib.error.HTTPError as error:
             if error.code != 401 or self._token is not None:
                 raise ApiError(f"{url}: {_said(error)}") from error
@@ -114,13 +121,13 @@ class Api:
         # Only now: who asks an open controller need not wait for Keystone.
         self._token = _keystone_token(url, self._cloud)
         try:
-            return self._request(url, timeout_s)
+            return self._request(url, timeout_s, method)
         except urllib.error.HTTPError as error:
             raise ApiError(f"{url}: {_said(error)}") from error
 
-    def _request(self, url: str, timeout_s: float) -> Any:
+    def _request(self, url: str, timeout_s: float, method: str) -> Any:
         """Raises `HTTPError`, and `ApiError` for whatever else may be wrong."""
-        request = urllib.request.Request(url)  # noqa: S310  (_url: http and https only)
+        request = urllib.request.Request(url, method=method)  # noqa: S310  (_url: http and https only)
         if self._token is not None:
             request.add_unredirected_header("X-Auth-Token", self._token)
         try:

@@ -1,6 +1,7 @@
-"""`reachthru hosts`: the compute nodes and how their agents are."""
+"""`reachthru hosts`: the compute nodes and how their agents are; which of them never return."""
 
 import argparse
+import urllib.parse
 from typing import Any
 
 from reachthru.operator import api, output
@@ -13,6 +14,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser("hosts", help=HELP, description=f"Lists {HELP}.")
     api.add_options(parser)
     parser.set_defaults(run=run)
+    words = parser.add_subparsers(title="instead of a list", metavar="forget")
+    text = "a host never returns: its loss, and the faults that its agent raised, end"
+    forget = words.add_parser("forget", help=text, description=f"Says that {text}.")
+    api.add_options(forget)
+    forget.add_argument("host", metavar="HOST")
+    forget.set_defaults(run=run_forget)
+
+
+def run_forget(args: argparse.Namespace) -> int:
+    answer = api.Api(args).delete(f"/v1/hosts/{urllib.parse.quote(args.host, safe='')}")
+    if args.json:
+        output.show_json(answer)
+    else:
+        output.show_line([f"{args.host} is forgotten; faults cleared: {answer['cleared']}"])
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

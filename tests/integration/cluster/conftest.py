@@ -1,4 +1,4 @@
-"""Three controllers on Mosquitto and PostgreSQL; four hosts, a guest of each in one group."""
+"""Three controllers on a broker and PostgreSQL; four hosts, a guest of each in one group."""
 
 import contextlib
 
@@ -18,16 +18,16 @@ def broker(tmp_path_factory):
 
 
 class Cloud:
-    def __init__(self, folder, broker, database_url, webhook, stack):
-        self.webhook, self.broker_url = webhook, broker.url
+    def __init__(self, folder, broker_url, database_url, webhook, stack):
+        self.webhook, self.broker_url = webhook, broker_url
         self.agents = [
-            Agent(broker.url, host, [f"{host}-vm", *(f"{host}-vm{n}" for n in range(1, 4))])
+            Agent(broker_url, host, [f"{host}-vm", *(f"{host}-vm{n}" for n in range(1, 4))])
             for host in HOSTS
         ]
         groups = folder / "groups.yaml"
         groups.write_text("g: [" + ", ".join(f"{host}-vm" for host in HOSTS) + "]\n")
         settings = (
-            f"[bus]\nurl = {broker.url}\n[database]\nconnection = {database_url}\n"
+            f"[bus]\nurl = {broker_url}\n[database]\nconnection = {database_url}\n"
             f"[groups]\nstatic_file = {groups}\n[hosts]\nlost_after_s = {LOST_AFTER_S}\n"
             f"[sinks]\nenabled = webhook\n[sink_webhook]\nurl = {webhook.url}\n"
         )
@@ -69,14 +69,26 @@ class Cloud:
             await controller.kill()
 
 
+@contextlib.asynccontextmanager
+async def open_cloud(folder, broker_url, database_url):
+    async with contextlib.AsyncExitStack() as stack:
+        webhook = await stack.enter_async_context(Webhook())
+        made = Cloud(folder, broker_url, database_url, webhook, stack)
+        await made.start()
+        await made.join()
+        yield made
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cloud(tmp_path_factory, broker, postgresql_server, _migrated):
     """One for all tests of a module: what a test leaves, the next one finds."""
-    async with contextlib.AsyncExitStack() as stack:
-        webhook = await stack.enter_async_context(Webhook())
-        folder = tmp_path_factory.mktemp("cloud")
-        url = postgresql_server.make_database(_migrated)
-        made = Cloud(folder, broker, url, webhook, stack)
-        await made.start()
-        await made.join()
+    url = postgresql_server.make_database(_migrated)
+    async with open_cloud(tmp_path_factory.mktemp("cloud"), broker.url, url) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def rabbit_cloud(tmp_path, rabbitmq_server, postgresql_url):
+    url = f"rabbit://127.0.0.1:{rabbitmq_server.port}/{rabbitmq_server.make_vhost()}"
+    async with open_cloud(tmp_path, url, postgresql_url) as made:
         yield made

@@ -1,7 +1,6 @@
 """Controllers die and are restarted while faults and broadcasts flow; hosts die."""
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections import defaultdict
@@ -9,71 +8,12 @@ from collections import defaultdict
 import pytest
 
 from lab.controllers import until
+from lab.load import Load, lost_broadcasts, settle, until_true
 
 TAKE_OVER_S = 5.0
 WEBHOOK_CONCURRENCY = 8
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def until_true(condition, deadline_s=30):
-    async with asyncio.timeout(deadline_s):
-        while not await condition():
-            await asyncio.sleep(0.05)
-
-
-class Load:
-    """Every agent's guests fail and recover, and one speaks to its group, `rate` times a second.
-
-    As fast as the machine can: guests wait for what they said before.
-    """
-
-    def __init__(self, cloud, rate=5):
-        self._cloud = cloud
-        self._rate = rate
-        self.said = []  # (agent, id, text)
-
-    async def __aenter__(self):
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *error):
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-
-    async def _run(self):
-        while True:
-            for agent in self._cloud.agents:
-                instance = agent.instances[agent.said % len(agent.instances)]
-                if not agent.outbox[instance]:
-                    agent.toggle(instance)
-                text = f"{agent.host} says {agent.said}"
-                if agent.broadcast(agent.instances[0], text):
-                    self.said.append((agent, agent.said, text))
-            await asyncio.sleep(1 / self._rate)
-
-
-async def settle(cloud):
-    """Every change is acknowledged, and told to the webhook."""
-    await until(lambda: not any(agent.waiting for agent in cloud.agents))
-    expected = cloud.expected()
-    await until(lambda: len(set(cloud.webhook.keys)) >= sum(map(len, expected.values())))
-    assert cloud.webhook.by_instance() == expected
-    await asyncio.sleep(0.3)  # what is still on its way to guests, or told twice
-
-
-def lost_broadcasts(cloud, load):
-    """Those that no controller acknowledged: the guest was told so. No other is lost or doubled."""
-    unanswered = []
-    for agent, number, text in load.said:
-        heard = [other.heard[text] for other in cloud.agents if other is not agent]
-        if number in agent.taken:
-            assert heard == [1, 1, 1], text
-        else:
-            assert number not in agent.refused, agent.refused
-            unanswered.append(text)
-    return unanswered
 
 
 async def test_every_controller_shows_the_same(cloud):

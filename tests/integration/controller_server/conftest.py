@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 
 from reachthru.bus import BusUnavailableError, agent_bus
 from reachthru.protocol.agent_bus import FaultAck, FaultChange
+from servers.ports import free_port
 
 DEADLINE_S = 60
 
@@ -24,11 +24,6 @@ async def until(condition, deadline_s=DEADLINE_S):
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Receiver:

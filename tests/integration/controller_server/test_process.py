@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -294,3 +295,55 @@ async def test_the_operators_commands_show_it(controller, make_agent, wait_until
         assert json.loads(out)["faults"][0]["status"] == "cleared"
         code, out, _err = await run(*command, "faults", "--active", "--url", controller.url)
         assert len(out.splitlines()) == 1  # the heading
+    forget = (*command, "hosts", "forget", "compute-0", "--url", controller.url)
+    async with asyncio.timeout(20):
+        while (await run(*forget))[0]:  # its goodbye is on its way
+            await asyncio.sleep(0.1)
+    code, _out, err = await run(*forget)
+    assert (code, "no controller knows a host compute-0" in err) == (1, True)
+
+
+@contextlib.asynccontextmanager
+async def forwarded(port, target_port):
+    """What comes to `port` goes to `target_port`."""
+
+    async def pass_on(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader, writer):
+        there = await asyncio.open_connection("127.0.0.1", target_port)
+        await asyncio.gather(pass_on(reader, there[1]), pass_on(there[0], writer))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", port):
+        yield
+
+
+async def test_a_database_that_is_away_at_the_start_is_waited_for(two_controllers, wait_until):
+    """As after a loss of power: it may be the last to return."""
+    controller, _other = two_controllers
+    text = controller.settings.read_text()
+    (port,) = re.findall(r"connection = .*:(\d+)/", text)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        away_port = door.getsockname()[1]
+    controller.settings.write_text(text.replace(f":{port}/", f":{away_port}/"))
+    (controller.folder / "stderr").touch()
+
+    def waits():
+        return controller.log().count("waiting for it")
+
+    starting = asyncio.create_task(controller.start())
+    await wait_until(lambda: waits() == 1)
+    with pytest.raises(ConnectionRefusedError):  # nobody takes it for ready
+        socket.create_connection(("127.0.0.1", controller.api_port))
+    async with forwarded(away_port, int(port)):
+        await starting
+        assert (await controller.stop())[0] == 0
+    assert waits() == 1  # it was said once
+    starting = asyncio.create_task(controller.start())
+    await wait_until(lambda: waits() == 2)
+    starting.cancel()
+    assert (await controller.stop())[0] == 0

@@ -3,13 +3,14 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import httpx
 import pytest
+
+from servers.ports import free_port
 
 DEADLINE_S = 40
 
@@ -25,11 +26,6 @@ def wait_until(condition, deadline_s=DEADLINE_S):
 @pytest.fixture(name="wait_until", scope="session")
 def wait_until_fixture():
     return wait_until
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Controller:

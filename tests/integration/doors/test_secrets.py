@@ -11,7 +11,7 @@ import pytest
 
 from reachthru.bus import agent_bus
 from reachthru.protocol.agent_bus import FaultChange
-from servers.postgresql import free_port
+from servers.ports import free_port
 
 pytestmark = pytest.mark.xdist_group("keystone")  # one for all
 

@@ -14,8 +14,10 @@ from servers.mosquitto import MosquittoServer
 from servers.net import cable
 
 PARTITION_S = float(os.environ.get("PARTITION_S", "11"))
-NOTICED_S = 10.0  # a report each 5 s, confirmed within 3 s; half that more for a busy machine
-BACK_S = 12.0  # tries to connect are at most 5 s apart, and each gives up after 2 s
+# Deadlines for a busy machine.
+DETECTED_S = 60.0  # 1
+NOTICED_S = 40.0  # 8: a report each 5 s, confirmed within 3 s
+BACK_S = 90.0  # 7, and a round trip for each change: tries to connect are at most 5 s apart
 
 
 @pytest.fixture
@@ -42,10 +44,10 @@ async def until(check, timeout_s: float) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.timeout(PARTITION_S + 120)
+@pytest.mark.timeout(PARTITION_S + 300)
 async def test_detection_goes_on_and_all_arrives_in_order_when_the_network_is_back(cut_off):
     lab, line = cut_off
-    players = await lab.play("--interval-ms", "200", count=3)
+    players = await lab.play("--interval-ms", "1000", count=3)  # the players may starve, too
     await lab.start()
     await lab.registered(*players.uuids)
     ill, well = players.uuids[0], players.uuids[2]
@@ -55,9 +57,9 @@ async def test_detection_goes_on_and_all_arrives_in_order_when_the_network_is_ba
     while time.monotonic() < pulled_at + PARTITION_S or flaps < 3:
         flaps += 1
         await players.do("hang", 0)
-        await until(lambda n=flaps: log_count(lab, ill, "heartbeat_lost raised") == n, 5)
+        await until(lambda n=flaps: log_count(lab, ill, "heartbeat_lost raised") == n, DETECTED_S)
         await players.do("wake", 0)
-        await until(lambda n=flaps: log_count(lab, ill, "heartbeat_lost cleared") == n, 5)
+        await until(lambda n=flaps: log_count(lab, ill, "heartbeat_lost cleared") == n, DETECTED_S)
         if flaps == 1:
             # A connection that is half open looks well: only what is not answered tells.
             await until(lambda: "no broker" in lab.agent.log, NOTICED_S)
@@ -67,6 +69,7 @@ async def test_detection_goes_on_and_all_arrives_in_order_when_the_network_is_ba
     assert lab.told() == []
     line.plug()
     await until(lambda: len(lab.told()) == told, BACK_S)
+    assert told == 2 * flaps
     assert lab.told() == [("heartbeat_lost", "raised"), ("heartbeat_lost", "cleared")] * flaps
     await until(lambda: lab.reports[-1].waiting == 0, BACK_S)
     assert lab.agent.log.count("no broker") == 1

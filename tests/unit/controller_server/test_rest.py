@@ -32,6 +32,7 @@ async def controller(database, ledger, make_node):
             metrics=metrics,
             leadership=node.leadership,
             watch=node.watch,
+            forgetting=node.forgetting,
             sinks=("log", "webhook"),
         )
         broker = memory.broker(name)
@@ -239,3 +240,17 @@ async def test_a_group_that_nobody_knows_is_an_error(client):
     answer = await client.get("/v1/groups/nobody")
     assert answer.status_code == 404
     assert answer.json() == {"error": "no server group nobody"}
+
+
+async def test_a_host_that_reports_or_that_nobody_knows_is_not_forgotten(
+    client, controller, make_report
+):
+    controller.inventory.take_report(make_report("uuid-1", host="compute-0"))
+    answer = await client.delete("/v1/hosts/compute-0")
+    assert answer.status_code == 409 and "stop it first" in answer.json()["error"]
+    assert len((await client.get("/v1/hosts")).json()["hosts"]) == 1
+    answer = await client.delete("/v1/hosts/compute-9")
+    assert (answer.status_code, answer.json()["error"]) == (
+        404,
+        "no controller knows a host compute-9",
+    )

@@ -263,3 +263,55 @@ async def test_what_a_sink_was_not_told_of_is_kept_and_said_once(
         await upkeep.turn(upkeep.began + 61 * minute)
     assert await ids(ledger) == ["f"]
     assert len([line for line in caplog.messages if "not told of them yet" in line]) == 1
+
+
+class Late(Consumer):
+    name: ClassVar[str] = "late"
+    reconcile_s = None
+
+
+async def test_a_sink_that_is_enabled_late_hears_of_what_is_active_and_of_its_end(
+    database, ledger, arrived
+):
+    late = Late()
+    with_late = Ledger(database, ["log", "late"], "controller-2")
+    worker = DeliveryWorker(late, with_late, lambda _outcome: None)
+    running = asyncio.create_task(worker.run())
+    leads = [True]
+    upkeep = Upkeep(
+        database,
+        with_late,
+        [late],
+        keep_cleared_days=30.0,
+        max_cleared_faults=1000,
+        leads=lambda: leads[0],
+        on_forgotten=lambda _reason, _faults: None,
+        on_repeats=worker.wake,
+    )
+    try:
+        await ledger.add([arrived(1, fault_id="a"), arrived(2, fault_id="b")])
+        await ledger.add([arrived(3, fault_id="b", status="cleared")])
+        began = upkeep._retention_at
+        await upkeep.turn(began)
+        await until(lambda: late.took == [("a", "raised")])  # b is no news
+        # One that doesn't have the sink yet goes on beside us, or it was disabled for a while.
+        await ledger.add([arrived(4, fault_id="a", status="cleared"), arrived(5, fault_id="c")])
+        await upkeep.turn(began + upkeep_module.CATCH_UP_S)
+        await until(lambda: len(late.took) == 3)
+        assert late.took[1:] == [("a", "cleared"), ("c", "raised")]
+        leads[0] = False
+        await upkeep.turn(began + 1000)
+        leads[0] = True
+        await upkeep.turn(began + 1001)
+        await settled_for(with_late, "late")
+        assert len(late.took) == 3  # each once
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def settled_for(ledger, sink):
+    async with asyncio.timeout(DEADLINE_S):
+        while sink in await ledger.backlog():
+            await asyncio.sleep(0.005)

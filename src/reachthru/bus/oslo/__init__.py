@@ -6,6 +6,7 @@
     reachthru.1.agent.<host>.down   to one agent      queue reachthru.agent.<host>
     reachthru.1.agents.down         to all agents     the same
     ....alive                       to nobody: is the broker there?
+    reachthru.1.agent.up            no message at all: does the queue of the work take any?
 
 These are routing keys at the exchange `amq.topic`; `.info` follows each (oslo.messaging's way to
 listen). Who may publish with which key is RabbitMQ's to enforce: packaging/rabbitmq shows how. A
@@ -13,7 +14,8 @@ message counts as of the host in the key that it was published with, which Rabbi
 
 The work is in a quorum queue (or a classic one: `?rabbit_quorum_queue=false` in the URL). What has
 one listener is in a classic, durable queue: a confirmation waits for every queue that the message
-goes to, and one of an agent or a controller that is gone must hold up nobody.
+goes to, and one of an agent or a controller that is gone must hold up nobody. A queue of the work
+that takes nothing for long is deleted by a controller, and made anew: agents repeat what was in it.
 
 Every message is confirmed by the broker, and dropped by it when it is too old to matter. RabbitMQ
 keeps the queue of an agent or a controller that is gone, without messages, until a policy deletes
@@ -50,6 +52,7 @@ KEY_ROOT = "reachthru.1"
 ALL_AGENTS_KEY = f"{KEY_ROOT}.agents.down"
 CONTROLLERS_KEY = f"{KEY_ROOT}.controllers"
 WORK_QUEUE = "reachthru.work"
+WORK_ALIVE_KEY = f"{KEY_ROOT}.agent.up"  # of an agent without a name, which nobody is
 KEY_LIMIT_BYTES = 255  # AMQP's
 
 
@@ -80,13 +83,7 @@ class OsloAgentBus(RemoteAgentBus):
         self._connection: Connection = Connection(
             Address.parse(url, door),
             alive_key=f"{self._key}.alive",
-            sources=[
-                Source(
-                    f"reachthru.agent.{host}",
-                    (f"{self._key}.down", ALL_AGENTS_KEY),
-                    replicated=False,
-                )
-            ],
+            sources=[Source(f"reachthru.agent.{host}", (f"{self._key}.down", ALL_AGENTS_KEY))],
             lanes=1,
             receive=self._receive,
             refused=self.refused,
@@ -122,12 +119,8 @@ class OsloControllerBus(RemoteControllerBus):
             Address.parse(url, door),
             alive_key=f"{CONTROLLERS_KEY}.alive",
             sources=[
-                Source(WORK_QUEUE, (f"{KEY_ROOT}.agent.#.up",), replicated=True),
-                Source(
-                    f"reachthru.news.{name}",
-                    (f"{KEY_ROOT}.agent.#.news", CONTROLLERS_KEY),
-                    replicated=False,
-                ),
+                Source(WORK_QUEUE, (f"{KEY_ROOT}.agent.#.up",), WORK_ALIVE_KEY),
+                Source(f"reachthru.news.{name}", (f"{KEY_ROOT}.agent.#.news", CONTROLLERS_KEY)),
             ],
             lanes=CONTROLLER_LANES,
             receive=self._receive,

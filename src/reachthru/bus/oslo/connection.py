@@ -29,6 +29,10 @@ BACKOFF_MAX_S = 5.0
 STABLE_S = 5.0  # a connection that lasted so long is not part of a quarrel
 # What the broker refused is not asked of it again for so long.
 REFUSAL_HOLD_S = 5.0
+ASK_QUEUES_S = 5.0
+# A quorum queue that takes nothing for so long, while the broker answers, is without a leader for
+# good: RabbitMQ 3.10 on one node, killed within a second of making the queue, elects none.
+LEADERLESS_S = 15.0
 COMPLAINTS_LIMIT = 20
 
 Result = TypeVar("Result")
@@ -67,6 +71,8 @@ class Connection:
         self._unreachable_since: float | None = None  # None: connected, or not tried yet
         self._said: set[str] = set()  # since the last connection
         self._held: dict[str, tuple[float, str]] = {}  # refused keys: until when, and why
+        self._asked: tuple[str, float] | None = None  # a queue, and when
+        self._silent_since: dict[str, float] = {}  # queues, while the broker answers
 
     @property
     def connected(self) -> bool:
@@ -160,15 +166,21 @@ class Connection:
     async def _keep(self) -> None:
         backoff_s = BACKOFF_MIN_S
         while True:
+            replace = self._leaderless()
             session = Session(
-                self._address.transport, self._sources, self._lanes, self._receive, self._hold
+                *(self._address.transport, self._sources, self._lanes, self._receive, self._hold),
+                replace=replace,
             )
             opened_at = None
             try:
                 await self._open(session)
                 opened_at = time.monotonic()
+                for queue in replace:
+                    del self._silent_since[queue]
                 await self._serve(session)
             except SessionError as error:
+                if opened_at is None:  # it is more than a queue that is silent
+                    self._silent_since.clear()
                 self._say_unreachable(str(error))
             except DoorError as error:
                 self._say_unreachable(f"[bus] {error}")
@@ -187,21 +199,39 @@ class Connection:
             raise SessionError(reasons.SILENT)
         opening.result()
 
+    def _leaderless(self) -> list[str]:
+        """Queues to be made anew."""
+        now = time.monotonic()
+        queues = [
+            queue for queue, since in self._silent_since.items() if now - since > LEADERLESS_S
+        ]
+        for queue in queues:
+            _log.error(
+                "%s: queue %s took nothing for %.0f s, and the broker is there: it is deleted and"
+                " made anew; nothing is lost, agents repeat what was in it",
+                *(self._address, queue, now - self._silent_since[queue]),
+            )
+        return queues
+
     async def _serve(self, session: Session) -> None:
         """Until the session breaks, which raises `SessionError`."""
         self._say_reachable()
         self._session = session
         self._on_connection(True)
         asking: asyncio.Task[None] | None = None
+        self._asked = None
+        asking_queues = asyncio.create_task(self._ask_queues(session))
         try:
             while not session.broken.done():
                 await asyncio.wait((session.broken,), timeout=QUIET_S / 2)
                 quiet_s = time.monotonic() - session.confirmed_at
                 if quiet_s > QUIET_S and (asking is None or asking.done()):
                     asking = asyncio.create_task(self._ask(session))
+            self._note_silence(session)
             raise SessionError(session.broken.result())
         finally:
             self._session = None
+            asking_queues.cancel()
             if asking is not None:
                 asking.cancel()
             for done in self._waiting:
@@ -214,6 +244,31 @@ class Connection:
     async def _ask(self, session: Session) -> None:
         with contextlib.suppress(BusUnavailableError):
             await self._confirm(session, Outgoing(self._alive_key, "", ttl_s=1), lane=0)
+
+    async def _ask_queues(self, session: Session) -> None:
+        """Whether those that can be without a leader take messages: nobody else would tell.
+
+        Until cancelled. `_asked` is the one whose answer is awaited.
+        """
+        sources = [
+            (source.queue, source.alive_key)
+            for source in self._sources
+            if source.alive_key is not None
+        ]
+        with contextlib.suppress(BusUnavailableError):  # an older release's rights, say
+            while sources:
+                for queue, alive_key in sources:
+                    self._asked = (queue, time.monotonic())
+                    await self._confirm(session, Outgoing(alive_key, "", ttl_s=1), lane=0)
+                    self._silent_since.pop(queue, None)
+                    self._asked = None
+                await asyncio.sleep(ASK_QUEUES_S)
+
+    def _note_silence(self, session: Session) -> None:
+        """The session broke: was it while a queue owed an answer?"""
+        if self._asked is not None and session.broken.result() == reasons.SILENT:
+            queue, asked_at = self._asked
+            self._silent_since.setdefault(queue, asked_at)
 
     def _dismiss(self, session: Session) -> None:
         closing = in_thread(session.close, "rabbit close")

@@ -13,10 +13,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oslo_messaging._drivers.common import PURPOSE_LISTEN
 from oslo_messaging.dispatcher import DispatcherBase
 from oslo_messaging.notify.listener import NotificationServer
 
@@ -66,13 +67,14 @@ class Outgoing:
 class Source:
     """A queue, and the keys that it is bound to. Whoever uses the same queue shares it.
 
-    `replicated`: RabbitMQ's quorum queue. One that has lost its leader holds up whoever publishes
-    to it, and so is only for what is worth it.
+    `alive_key`: make it RabbitMQ's quorum queue. One that has lost its leader holds up whoever
+    publishes to it, and so is only for what is worth it. What is published with this key comes to
+    the queue and means nothing: does it take messages?
     """
 
     queue: str
     keys: tuple[str, ...]
-    replicated: bool
+    alive_key: str | None = None
 
 
 class Session:
@@ -80,8 +82,8 @@ class Session:
 
     `broken` is resolved with the reason.
 
-    `make_transport` gets whether it is for a source that is replicated.
-    `open` and `close` block: they are for threads; the rest is for the event loop.
+    `make_transport` gets whether it is for a quorum queue. `replace` names queues to be deleted and
+    made anew. `open` and `close` block: they are for threads; the rest is for the event loop.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Session:
         lanes: int,
         receive: Callable[[str, object], None],
         on_refused: Callable[[str, RefusedError, int], None],
+        *,
+        replace: Collection[str] = (),
     ) -> None:
         self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.confirmed_at = time.monotonic()
@@ -100,6 +104,7 @@ class Session:
         self._sources = sources
         self._receive = receive
         self._on_refused = on_refused
+        self._replace = replace
         self._opened = threading.Event()  # or given up
         self._closing = threading.Event()
         self._lanes = [_Lane(self, number) for number in range(lanes)]
@@ -113,7 +118,9 @@ class Session:
             for source in self._sources:
                 if self._closing.is_set():
                     return
-                transport = self._make_transport(source.replicated)
+                transport = self._make_transport(source.alive_key is not None)
+                if source.queue in self._replace:
+                    delete_queue(transport, source.queue)
                 listener = _listener(transport, source, self._take)
                 listener.start(override_pool_size=1)  # one worker keeps the order
                 self._listeners.append(listener)
@@ -282,6 +289,16 @@ def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None
     """
     target = oslo_messaging.Target(exchange=EXCHANGE, topic=f"{key}.{PRIORITY}")
     transport._send(target, {}, {"messages": payloads}, timeout=ttl_s, retry=0)
+
+
+def delete_queue(transport: Any, queue: str) -> None:
+    """With what is in it; RabbitMQ needs 5 s for one without a leader. Raises as `publish` does.
+
+    oslo.messaging deletes no queue: this is kombu's channel, inside its own connection (of the kind
+    that it does not read from another thread).
+    """
+    with transport._driver._get_connection(PURPOSE_LISTEN) as connection:
+        connection.connection.channel.queue_delete(queue)
 
 
 def routing_key(incoming: Any) -> str:

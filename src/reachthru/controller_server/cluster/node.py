@@ -6,6 +6,7 @@ from typing import Any
 
 from reachthru.bus import ControllerBus
 from reachthru.controller_server.cluster.feed import FaultFeed
+from reachthru.controller_server.cluster.forgetting import Forgetting
 from reachthru.controller_server.cluster.host_watch import HostWatch
 from reachthru.controller_server.cluster.identity import Standing
 from reachthru.controller_server.cluster.leadership import Leadership
@@ -70,6 +71,14 @@ class Node:
             leadership=self.leadership,
             carried_by=census.carried_by,
         )
+        self.forgetting = Forgetting(
+            bus=bus,
+            database=database,
+            ledger=ledger,
+            feed=self.feed,
+            inventory=self.inventory,
+            watch=self.watch,
+        )
         standing = Standing(census)
         self._intake = Intake(
             bus,
@@ -79,6 +88,7 @@ class Node:
             standing=standing,
             watch=self.watch,
             groups=self.groups,
+            forgetting=self.forgetting,
         )
         self._fault_events = FaultEvents(events, ledger)
         self._calls: set[asyncio.Task[None]] = set()

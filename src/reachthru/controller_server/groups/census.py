@@ -163,6 +163,16 @@ class Census:
         self._hosts[host] = structs.replace(self._hosts[host], state=OFFLINE)
         return self._hosts[host]
 
+    def forget(self, host: str, at: str) -> list[Removed]:
+        """The host is gone for good, with what it carried. `at` is when that was said."""
+        self._hosts.pop(host, None)
+        gone = sorted(self._by_host.get(host, {}))
+        for uuid in gone:
+            self._remove(host, uuid)
+        self._by_host.pop(host, None)
+        self._tell(gone, at)
+        return [Removed(uuid=uuid, host=host) for uuid in gone]
+
     def take_faults(self, changes: Iterable[FaultChange]) -> None:
         """Changes that are new, in order for each instance."""
         for change in changes:

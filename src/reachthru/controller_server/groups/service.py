@@ -42,7 +42,7 @@ class GroupService:
         self._router.take(host, message)
 
     def take_losses(self, report: AgentReport) -> None:
-        self._metrics.agent_group_losses(report.host, report.group_losses)
+        self._metrics.agent_group_losses(report.host, report.group_losses, full=report.full)
 
     def take_faults(self, changes: Iterable[FaultChange]) -> None:
         """Those that were new."""

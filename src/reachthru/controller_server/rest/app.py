@@ -25,6 +25,7 @@ def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
             inventory.get_instances,
             inventory.get_instance,
             inventory.get_hosts,
+            inventory.forget_host,
             groups.get_groups,
             groups.get_group,
             events.get_events,

@@ -1,10 +1,12 @@
-"""GET /v1/instances, /v1/instances/{uuid} and /v1/hosts."""
+"""GET /v1/instances, /v1/instances/{uuid} and /v1/hosts; DELETE /v1/hosts/{host}."""
 
-from litestar import get
+from litestar import delete, get
 from litestar.di import NamedDependency
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath
 
+from reachthru.bus import BusUnavailableError
+from reachthru.controller_server.cluster.forgetting import HostAliveError, UnknownHostError
 from reachthru.controller_server.model import Host, Instance
 from reachthru.controller_server.state import ControllerState
 
@@ -27,3 +29,19 @@ async def get_instance(
 @get("/v1/hosts")
 async def get_hosts(controller: NamedDependency[ControllerState]) -> dict[str, list[Host]]:
     return {"hosts": controller.inventory.hosts()}
+
+
+@delete("/v1/hosts/{host:str}", status_code=200)
+async def forget_host(
+    controller: NamedDependency[ControllerState], host: FromPath[str]
+) -> dict[str, str | int]:
+    """It never returns: its loss and its faults are cleared. 409: its agent reports."""
+    try:
+        cleared = await controller.forgetting.forget(host)
+    except UnknownHostError as error:
+        raise NotFoundException(str(error)) from error
+    except HostAliveError as error:
+        raise HTTPException(str(error), status_code=409) from error
+    except BusUnavailableError as error:
+        raise HTTPException(str(error), status_code=503) from error
+    return {"forgotten": host, "cleared": cleared}

@@ -15,6 +15,32 @@ from reachthru.controller_server.store.tables import PENDING, deliveries, fault_
 from reachthru.protocol.agent_bus import FaultChange
 from reachthru.protocol.faults import FaultStatus
 
+# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
+_LOCK_FAULTS = (
+    select(faults.c.id)
+    .where(faults.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(faults.c.id)
+    .with_for_update()
+)
+_PUT_FAULTS = {
+    "postgresql": postgresql.insert(faults).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(faults).on_conflict_do_nothing(),
+}
+_SEEN = select(fault_changes.c.fault_id, fault_changes.c.status).where(
+    fault_changes.c.fault_id.in_(bindparam("ids", expanding=True))
+)
+_ADD_CHANGES = insert(fault_changes).returning(fault_changes.c.id, sort_by_parameter_order=True)
+_ADD_DELIVERIES = insert(deliveries)
+_SET_CURRENT = (
+    update(faults)
+    .where(faults.c.id == bindparam("fault"))
+    .values(
+        status=bindparam("new_status"),
+        cleared_at=bindparam("new_cleared_at"),
+        last_change_id=bindparam("new_change_id"),
+    )
+)
+
 
 class Arrived(Struct, frozen=True):
     """A fault change, and the wall clock's time when it came off the bus."""
@@ -54,14 +80,14 @@ def add_changes(
         return []
     now = now_s(connection)
     ids = connection.scalars(
-        insert(fault_changes).returning(fault_changes.c.id, sort_by_parameter_order=True),
+        _ADD_CHANGES,
         [_change_row(item) | {"stored_at": now} for item in fresh],
     ).all()
     stored = [Stored(id, item.change) for id, item in zip(ids, fresh, strict=True)]
     _set_current(connection, stored)
     rows = _delivery_rows(stored, sinks, now)
     if rows:
-        connection.execute(insert(deliveries), rows)
+        connection.execute(_ADD_DELIVERIES, rows)
     return stored
 
 
@@ -71,12 +97,9 @@ def _lock_faults(connection: Connection, by_fault: Mapping[str, FaultChange]) ->
     Another controller may have the same changes at the same time, from an agent that repeats
     them: in one order for all, so that nobody waits for somebody who waits.
     """
-    put = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     rows = [_fault_row(by_fault[fault_id]) for fault_id in sorted(by_fault)]
-    connection.execute(put(faults).on_conflict_do_nothing(), rows)
-    connection.execute(
-        select(faults.c.id).where(faults.c.id.in_(by_fault)).order_by(faults.c.id).with_for_update()
-    ).all()
+    connection.execute(_PUT_FAULTS[connection.dialect.name], rows)
+    connection.execute(_LOCK_FAULTS, {"ids": list(by_fault)}).all()
 
 
 def _delivery_rows(
@@ -103,11 +126,7 @@ def _delivery_rows(
 
 
 def _seen(connection: Connection, fault_ids: Sequence[str]) -> set[tuple[str, str]]:
-    rows = connection.execute(
-        select(fault_changes.c.fault_id, fault_changes.c.status).where(
-            fault_changes.c.fault_id.in_(fault_ids)
-        )
-    )
+    rows = connection.execute(_SEEN, {"ids": list(fault_ids)})
     return {(fault_id, status) for fault_id, status in rows}
 
 
@@ -123,15 +142,6 @@ def _as(change: FaultChange, status: FaultStatus, at: datetime) -> FaultChange:
 def _set_current(connection: Connection, stored: Sequence[Stored]) -> None:
     """A fault is what its latest change says."""
     current = {item.change.fault_id: item for item in stored}
-    statement = (
-        update(faults)
-        .where(faults.c.id == bindparam("fault"))
-        .values(
-            status=bindparam("new_status"),
-            cleared_at=bindparam("new_cleared_at"),
-            last_change_id=bindparam("new_change_id"),
-        )
-    )
     rows = [
         {
             "fault": fault_id,
@@ -141,7 +151,7 @@ def _set_current(connection: Connection, stored: Sequence[Stored]) -> None:
         }
         for fault_id, item in sorted(current.items())
     ]
-    connection.execute(statement, rows)
+    connection.execute(_SET_CURRENT, rows)
 
 
 def _fault_row(change: FaultChange) -> dict[str, Any]:

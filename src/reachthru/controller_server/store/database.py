@@ -39,12 +39,14 @@ _log = logging.getLogger(__name__)
 class DatabaseError(Exception):
     """The database can't be opened or did not take something; one line for the operator.
 
-    `of_data`: what was to be written is to blame, and will never be taken.
+    `of_data`: what was to be written is to blame, and will never be taken. `of_connection`: there
+    is no connection to a server, which may be there later.
     """
 
-    def __init__(self, text: str, *, of_data: bool = False) -> None:
+    def __init__(self, text: str, *, of_data: bool = False, of_connection: bool = False) -> None:
         super().__init__(text)
         self.of_data = of_data
+        self.of_connection = of_connection
 
 
 class _Waiting(NamedTuple):
@@ -215,7 +217,7 @@ class Database:
     def _try(self, work: Callable[[Any], Result], argument: Any) -> Result:
         """Again after a conflict, and on a new connection after the loss of one."""
         if time.monotonic() < self._reconnect_at:
-            raise DatabaseError(f"{self}: no connection; the next try is soon")
+            raise DatabaseError(f"{self}: no connection; the next try is soon", of_connection=True)
         tries = 0
         while True:
             tries += 1
@@ -282,5 +284,7 @@ class Database:
     def _explained(self, error: Exception) -> DatabaseError:
         cause = getattr(error, "orig", None) or error
         return DatabaseError(
-            f"{self}: {' '.join(str(cause).split())}", of_data=engines.is_of_data(error)
+            f"{self}: {' '.join(str(cause).split())}",
+            of_data=engines.is_of_data(error),
+            of_connection=engines.is_lost_connection(error),
         )

@@ -12,7 +12,9 @@ from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Row,
+    Select,
     and_,
     bindparam,
     func,
@@ -63,6 +65,65 @@ _first_of_lane = (
 )
 
 
+# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
+_of_sink = deliveries.c.sink == bindparam("of_sink")
+_among = deliveries.c.change_id.in_(bindparam("ids", expanding=True))
+
+
+def _lock_where(is_due: ColumnElement[bool]) -> Select[tuple[int, bool]]:
+    return (
+        select(deliveries.c.change_id, _is_behind.label("is_behind"))
+        .where(_of_sink, is_pending, is_due)
+        .order_by(deliveries.c.due_at)
+        .limit(bindparam("room", type_=Integer))
+        .with_for_update(of=deliveries, skip_locked=True)
+    )
+
+
+_LOCK_DUE = _lock_where(deliveries.c.due_at <= bindparam("moment"))
+_LOCK_AHEAD = _lock_where(deliveries.c.due_at > bindparam("moment"))
+_TAKE = (
+    update(deliveries)
+    .where(_of_sink, _among)
+    .values(claimed_by=bindparam("owner"), due_at=bindparam("until"))
+)
+_LOCK_MINE = (
+    select(deliveries.c.change_id)
+    .where(_of_sink, _among, deliveries.c.claimed_by == bindparam("owner"), is_pending)
+    .order_by(deliveries.c.change_id)
+    .with_for_update()
+)
+_FOLLOWING = select(_first_of_lane).distinct().where(_of_sink, _among)
+_LOCK_FREE = (
+    select(deliveries.c.change_id)
+    .where(
+        _of_sink,
+        _among,
+        is_pending,
+        or_(
+            deliveries.c.due_at <= bindparam("moment"),
+            # Put off for no other reason than that it waited.
+            and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
+        ),
+    )
+    .order_by(deliveries.c.change_id)
+    .with_for_update()
+)
+_WRITE_OUTCOME = (
+    update(deliveries)
+    .where(deliveries.c.change_id == bindparam("change"), _of_sink)
+    .values(
+        state=bindparam("new_state"),
+        attempts=bindparam("new_attempts"),
+        due_at=bindparam("new_due_at"),
+        claimed_by=None,
+        next_attempt_at=bindparam("new_next_attempt_at"),
+        last_error=bindparam("new_last_error"),
+        done_ms=func.coalesce(deliveries.c.done_ms, bindparam("new_done_ms")),
+    )
+)
+
+
 class Claimer(Struct, frozen=True):
     """One sink's worker of one controller; what it claims is its own for `ttl_s`."""
 
@@ -101,10 +162,9 @@ def claim(connection: Connection, claimer: Claimer, limit: int) -> list[int]:
     claimed: list[int] = []
     for _ in range(_PASSES):
         room = limit - len(claimed)
-        found = _lock_due(connection, claimer.sink, deliveries.c.due_at <= now, room)
+        found = _lock_due(connection, _LOCK_DUE, claimer.sink, now, room)
         if not found:
-            ahead = deliveries.c.due_at > now + HORIZON_S
-            found = _lock_due(connection, claimer.sink, ahead, room)
+            found = _lock_due(connection, _LOCK_AHEAD, claimer.sink, now + HORIZON_S, room)
         behind = [row.change_id for row in found if row.is_behind]
         heads = [row.change_id for row in found if not row.is_behind]
         _put_off(connection, claimer.sink, behind, now + BEHIND_S)
@@ -123,42 +183,18 @@ def settle(connection: Connection, claimer: Claimer, outcomes: Sequence[Outcome]
     now = now_s(connection)
     by_change = {outcome.change_id: outcome for outcome in outcomes}
     mine = connection.scalars(
-        select(deliveries.c.change_id)
-        .where(
-            deliveries.c.sink == claimer.sink,
-            deliveries.c.change_id.in_(by_change),
-            deliveries.c.claimed_by == claimer.owner,
-            is_pending,
-        )
-        .order_by(deliveries.c.change_id)
-        .with_for_update()
+        _LOCK_MINE, {"of_sink": claimer.sink, "ids": list(by_change), "owner": claimer.owner}
     ).all()
     if not mine:
         return []
     _write_outcomes(connection, claimer.sink, [by_change[id] for id in mine], now)
     ended = [id for id in mine if by_change[id].state in (DONE, FAILED)]
-    following = connection.scalars(
-        select(_first_of_lane)
-        .distinct()
-        .where(deliveries.c.sink == claimer.sink, deliveries.c.change_id.in_(ended))
-    )
+    following = connection.scalars(_FOLLOWING, {"of_sink": claimer.sink, "ids": ended})
     wanted = sorted(id for id in following if id is not None)
     if not wanted:
         return []
     free = connection.scalars(
-        select(deliveries.c.change_id)
-        .where(
-            deliveries.c.sink == claimer.sink,
-            deliveries.c.change_id.in_(wanted),
-            is_pending,
-            or_(
-                deliveries.c.due_at <= now,
-                # Put off for no other reason than that it waited.
-                and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
-            ),
-        )
-        .order_by(deliveries.c.change_id)
-        .with_for_update()
+        _LOCK_FREE, {"of_sink": claimer.sink, "ids": wanted, "moment": now}
     ).all()
     _take(connection, claimer, free, now)
     return list(free)
@@ -260,53 +296,37 @@ def count_pending(connection: Connection) -> dict[str, Backlog]:
 
 
 def _lock_due(
-    connection: Connection, sink: str, is_due: ColumnElement[bool], limit: int
+    connection: Connection,
+    statement: Select[tuple[int, bool]],
+    sink: str,
+    moment: float,
+    room: int,
 ) -> Sequence[Row[tuple[int, bool]]]:
-    return connection.execute(
-        select(deliveries.c.change_id, _is_behind.label("is_behind"))
-        .where(deliveries.c.sink == sink, is_pending, is_due)
-        .order_by(deliveries.c.due_at)
-        .limit(limit)
-        .with_for_update(of=deliveries, skip_locked=True)
-    ).all()
+    asked = {"of_sink": sink, "moment": moment, "room": room}
+    return connection.execute(statement, asked).all()
 
 
 def _put_off(connection: Connection, sink: str, change_ids: list[int], until: float) -> None:
     if change_ids:
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.sink == sink, deliveries.c.change_id.in_(change_ids))
-            .values(due_at=until, claimed_by=None)
-        )
+        new = {"owner": None, "until": until}
+        connection.execute(_TAKE, {"of_sink": sink, "ids": change_ids, **new})
 
 
 def _take(connection: Connection, claimer: Claimer, change_ids: Sequence[int], now: float) -> None:
     if change_ids:
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.sink == claimer.sink, deliveries.c.change_id.in_(change_ids))
-            .values(claimed_by=claimer.owner, due_at=now + claimer.ttl_s)
-        )
+        new = {"owner": claimer.owner, "until": now + claimer.ttl_s}
+        connection.execute(_TAKE, {"of_sink": claimer.sink, "ids": list(change_ids), **new})
 
 
 def _write_outcomes(
     connection: Connection, sink: str, outcomes: Sequence[Outcome], now: float
 ) -> None:
     connection.execute(
-        update(deliveries)
-        .where(deliveries.c.change_id == bindparam("change"), deliveries.c.sink == sink)
-        .values(
-            state=bindparam("new_state"),
-            attempts=bindparam("new_attempts"),
-            due_at=bindparam("new_due_at"),
-            claimed_by=None,
-            next_attempt_at=bindparam("new_next_attempt_at"),
-            last_error=bindparam("new_last_error"),
-            done_ms=func.coalesce(deliveries.c.done_ms, bindparam("new_done_ms")),
-        ),
+        _WRITE_OUTCOME,
         [
             {
                 "change": outcome.change_id,
+                "of_sink": sink,
                 "new_state": outcome.state,
                 "new_attempts": outcome.attempts,
                 "new_due_at": now + outcome.rest_s,

@@ -35,6 +35,11 @@ def store_offline(connection: Connection, host: str, *, said_goodbye: bool) -> N
     connection.execute(update(hosts).where(hosts.c.host == host).values(**values))
 
 
+def forget_host(connection: Connection, host: str) -> None:
+    connection.execute(delete(instances).where(instances.c.host == host))
+    connection.execute(delete(hosts).where(hosts.c.host == host))
+
+
 def load_hosts(connection: Connection) -> tuple[list[Host], set[str]]:
     """All of them, and which of them said goodbye."""
     rows = connection.execute(select(hosts)).all()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, update
 
 from reachthru.controller_server.model import Fault, ms_since
 from reachthru.controller_server.store import deliveries as claims
-from reachthru.controller_server.store import retention
+from reachthru.controller_server.store import latecomers, retention
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes, changed_at
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.deliveries import Backlog, Claimer, Outcome
@@ -175,6 +175,12 @@ class Ledger:
             lambda c: claims.repeat_active(c, sink, after_id, limit), last=True
         )
 
+    async def catch_up(self, sink: str, limit: int, cleared_within_s: float | None) -> int:
+        """See `latecomers.catch_up`."""
+        return await self._database.write(
+            lambda c: latecomers.catch_up(c, sink, limit, cleared_within_s), last=True
+        )
+
     async def count_cleared(self) -> int:
         return await self._database.read(retention.count_cleared)
 
@@ -190,11 +196,16 @@ class Ledger:
         return await self._database.read(claims.count_pending)
 
 
+_WRITE_STORED_MS = (
+    update(fault_changes)
+    .where(fault_changes.c.id == bindparam("change"))
+    .values(stored_ms=bindparam("new_stored_ms"))
+)
+
+
 def _write_stored_ms(connection: Connection, stored_ms: dict[int, float]) -> None:
     if stored_ms:
         connection.execute(
-            update(fault_changes)
-            .where(fault_changes.c.id == bindparam("change"))
-            .values(stored_ms=bindparam("new_stored_ms")),
+            _WRITE_STORED_MS,
             [{"change": id, "new_stored_ms": ms} for id, ms in stored_ms.items()],
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from reachthru.controller_server.model import Delivery, Fault
 from reachthru.controller_server.store.tables import (
@@ -54,6 +54,19 @@ _changes: Select[Any] = select(
 )
 
 
+# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
+_CHANGES_BY_ID = (
+    _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
+    .where(fault_changes.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(fault_changes.c.id)
+)
+_DELIVERIES = (
+    select(deliveries)
+    .where(deliveries.c.change_id.in_(bindparam("ids", expanding=True)))
+    .order_by(deliveries.c.sink)
+)
+
+
 def list_faults(
     connection: Connection, wanted: FaultFilter, stored_ms: Mapping[int, float]
 ) -> list[Fault]:
@@ -89,12 +102,9 @@ def list_changes(
 
 
 def _change_rows(connection: Connection, change_ids: Sequence[int]) -> list[Row[Any]]:
-    query = _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
     rows: list[Row[Any]] = []
     for ids in _chunks(sorted(change_ids)):
-        rows += connection.execute(
-            query.where(fault_changes.c.id.in_(ids)).order_by(fault_changes.c.id)
-        )
+        rows += connection.execute(_CHANGES_BY_ID, {"ids": ids})
     return rows
 
 
@@ -162,8 +172,7 @@ def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, floa
 def _deliveries(connection: Connection, change_ids: Sequence[int]) -> dict[int, list[Row[Any]]]:
     found: dict[int, list[Row[Any]]] = defaultdict(list)
     for ids in _chunks(change_ids):
-        query = select(deliveries).where(deliveries.c.change_id.in_(ids))
-        for row in connection.execute(query.order_by(deliveries.c.sink)):
+        for row in connection.execute(_DELIVERIES, {"ids": ids}):
             found[row.change_id].append(row)
     return found
 

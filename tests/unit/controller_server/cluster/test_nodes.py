@@ -11,6 +11,7 @@ from reachthru.controller_server import inventory as inventory_module
 from reachthru.controller_server.cluster import host_watch, presence
 from reachthru.controller_server.cluster import leadership as leadership_module
 from reachthru.controller_server.cluster import lease as lease_module
+from reachthru.controller_server.cluster.forgetting import HostAliveError, UnknownHostError
 from reachthru.controller_server.cluster.node import wait_for_groups
 from reachthru.controller_server.store import leases
 from reachthru.controller_server.store.database import Database
@@ -201,6 +202,42 @@ async def test_a_host_that_dies_is_lost_and_back_on_every_controller(cloud, pair
     for controller in pair:
         assert controller.states()["compute-1"] == "online"
         await wait_until(lambda it=controller: it.node.watch.lost == 0)
+    await back.stop()
+
+
+async def test_a_host_that_an_operator_gives_up_is_forgotten_by_all(
+    cloud, pair, make_change, wait_until
+):
+    leader, follower = pair
+    await cloud.agents["compute-1"].bus.send(
+        make_change(1, fault_id="its own", host="compute-1", instance_uuid="compute-1-vm")
+    )
+    cloud.kill_host("compute-1")
+    await until_faults(
+        leader,
+        [("host_lost", "compute-1", "raised"), ("heartbeat_lost", "compute-1", "raised")],
+    )
+    await wait_until(lambda: follower.node.watch.lost == 1)
+    assert await follower.node.forgetting.forget("compute-1") == 2
+    for fault in await leader.ledger.faults(FaultFilter()):
+        assert (fault.status, fault.host) == ("cleared", "compute-1")
+        assert fault.detail == "an operator said that its host never returns"
+    for controller in pair:
+        await wait_until(lambda it=controller: "compute-1" not in it.states())
+        await wait_until(lambda it=controller: it.node.watch.lost == 0)
+        assert controller.node.inventory.instance("compute-1-vm") is None
+    later = await cloud.start_controller("c")
+    assert "compute-1" not in later.states()
+    await asyncio.sleep(2 * LOST_AFTER_S)
+    assert {status for _kind, _host, status in await faults(leader)} == {"cleared"}
+    with pytest.raises(UnknownHostError):
+        await leader.node.forgetting.forget("compute-1")
+    with pytest.raises(HostAliveError, match="stop it first"):
+        await leader.node.forgetting.forget("compute-0")
+    back = Agent(cloud.url, "compute-1", cloud.agents["compute-1"]._make_report)
+    await back.start()  # after all
+    for controller in pair:
+        await wait_until(lambda it=controller: it.states().get("compute-1") == "online")
     await back.stop()
 
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 SCRIPT = Path(__file__).parent.parent / "tests/integration/host_agent/field_guest.py"
@@ -31,12 +30,7 @@ class Player:
         self._expect("ready")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.communicate()
 

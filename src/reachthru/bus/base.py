@@ -14,7 +14,6 @@ gets, or news, which every one of them gets; a message's type decides.
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 from typing import Self
 
 from reachthru.protocol.agent_bus import (
@@ -64,12 +63,7 @@ class _Bus(ABC):
     async def __aenter__(self) -> Self: ...
 
     @abstractmethod
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    async def __aexit__(self, *error: object) -> None: ...
 
 
 class AgentBus(_Bus):

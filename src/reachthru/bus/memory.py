@@ -8,7 +8,6 @@ as on a wire, so that only what can be carried arrives. All its users share one 
 import weakref
 from collections.abc import AsyncIterator
 from functools import partial
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -154,12 +153,7 @@ class MemoryAgentBus(AgentBus):
             self.on_connection(True)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         was_connected = self.connected
         if was_connected:
             await self.send(AgentOffline(host=self.host, clean=True))
@@ -205,12 +199,7 @@ class MemoryControllerBus(ControllerBus):
             self.on_connection(True)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         was_connected = self.connected
         self._broker.controllers = [end for end in self._broker.controllers if end is not self]
         if was_connected:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from reachthru.bus.base import AgentBus, BusUnavailableError, ControllerBus
@@ -41,12 +40,7 @@ class _RemoteEnd(Generic[Item]):
         self._connection.open(self._connection_changed)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._connection.close()
         self._inbox.close()
 
@@ -62,16 +56,11 @@ class RemoteAgentBus(_RemoteEnd[ControllerMessage], AgentBus):
 
     _host: str
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         with contextlib.suppress(BusUnavailableError, TimeoutError):
             async with asyncio.timeout(GOODBYE_TIMEOUT_S):
                 await self.send(AgentOffline(host=self._host, clean=True))
-        await super().__aexit__(kind, error, traceback)
+        await super().__aexit__(*error)
 
 
 class RemoteControllerBus(_RemoteEnd[tuple[str, AgentMessage | ControllerNews]], ControllerBus):

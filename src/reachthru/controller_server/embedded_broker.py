@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from types import TracebackType
 from typing import Self
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
@@ -187,12 +186,7 @@ class EmbeddedBroker:
         _log.info("embedded broker: listening on %s:%d", LOOPBACK, self.port)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._server is None or self._sweeper is None:
             return
         self._sweeper.cancel()

@@ -14,8 +14,8 @@ from reachthru import service
 from reachthru.controller_server import sink_health
 from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.nova.settings import options as nova_options
-from reachthru.controller_server.sinks import nova_policy
 from reachthru.controller_server.sinks.nova import NovaSink
+from reachthru.controller_server.sinks.nova import policy as nova_policy
 from reachthru.controller_server.store.changes import Arrived
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger

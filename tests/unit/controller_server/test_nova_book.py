@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import update
 
-from reachthru.controller_server.sinks import nova_book
-from reachthru.controller_server.sinks.nova_policy import Action, DeedState, Limits, Tally
+from reachthru.controller_server.sinks.nova import book as nova_book
+from reachthru.controller_server.sinks.nova.policy import Action, DeedState, Limits, Tally
 from reachthru.controller_server.store.changes import Arrived
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger

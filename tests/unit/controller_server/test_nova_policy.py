@@ -3,7 +3,7 @@
 import pytest
 
 from reachthru.controller_server.model import Fault
-from reachthru.controller_server.sinks.nova_policy import (
+from reachthru.controller_server.sinks.nova.policy import (
     USUAL_KINDS,
     Action,
     Book,

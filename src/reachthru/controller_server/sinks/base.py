@@ -8,7 +8,6 @@ The caller holds to a sink's time limit; no sink waits for another one.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 from oslo_config import cfg
@@ -58,12 +57,8 @@ class Sink(ABC):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(  # noqa: B027  (a sink that holds nothing has nothing to close)
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    async def __aexit__(self, *error: object) -> None:  # noqa: B027  (many hold nothing)
+        """Closes what it holds."""
 
     @abstractmethod
     async def deliver(self, fault: Fault) -> None:

@@ -19,7 +19,6 @@ What their code does with it decides what is written here (docs/openstack/sinks.
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -102,13 +101,8 @@ class DoctorSink(Sink):
         await self._inspector.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._inspector.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *error: object) -> None:
+        await self._inspector.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
         answer = await self._inspector.ask(self._shape.method, self._path, self._shape.body(fault))

@@ -14,7 +14,6 @@ that is not heard proves no host dead, and an instance that runs twice destroys 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from oslo_config import cfg
@@ -74,13 +73,8 @@ class MasakariSink(Sink):
         await self._masakari.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._masakari.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *error: object) -> None:
+        await self._masakari.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
         if not recovery.is_to_be_repaired(fault, self._corrective_actions):

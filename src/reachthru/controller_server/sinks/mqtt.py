@@ -10,7 +10,6 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -86,12 +85,7 @@ class MqttSink(Sink):
         self._connection.open(lambda _connected: None)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._connection.close()
 
     async def deliver(self, fault: Fault) -> None:

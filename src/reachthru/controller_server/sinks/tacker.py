@@ -18,7 +18,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
@@ -94,13 +93,8 @@ class TackerSink(Sink):
         await self._tacker.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._tacker.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *error: object) -> None:
+        await self._tacker.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
         if not fault.instance_uuid or not recovery.is_to_be_repaired(

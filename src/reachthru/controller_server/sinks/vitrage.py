@@ -9,7 +9,6 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
 import msgspec
@@ -83,12 +82,7 @@ class VitrageSink(Sink):
         await self._way.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._way.close()
 
     async def deliver(self, fault: Fault) -> None:

@@ -5,7 +5,7 @@
     force_down    the nova-compute of a host that is lost counts as down, so that its instances may
                   be evacuated
 
-What is decided, and why, is in nova_policy.py; what was done is in the database (nova_book.py), and
+What is decided, and why, is in policy.py; what was done is in the database (book.py), and
 in the log with the fault's id. An action is taken once a fault, whatever is repeated.
 """
 
@@ -13,17 +13,16 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from oslo_config import cfg
 
 from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault, lane_of
-from reachthru.controller_server.sinks import nova_book
 from reachthru.controller_server.sinks.base import HeldError, NotNowError, RefusedError, Sink
-from reachthru.controller_server.sinks.nova_calls import NovaCalls
-from reachthru.controller_server.sinks.nova_policy import (
+from reachthru.controller_server.sinks.nova import book as nova_book
+from reachthru.controller_server.sinks.nova.calls import NovaCalls
+from reachthru.controller_server.sinks.nova.policy import (
     ACTIONS,
     KINDS,
     UNDO,
@@ -138,13 +137,8 @@ class NovaSink(Sink):
         await self._nova.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._nova.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *error: object) -> None:
+        await self._nova.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
         asked: set[Action] = set()

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, text, update
 
 from reachthru.controller_server.model import Fault, lane_of
-from reachthru.controller_server.sinks.nova_policy import (
+from reachthru.controller_server.sinks.nova.policy import (
     Action,
     Book,
     Deed,

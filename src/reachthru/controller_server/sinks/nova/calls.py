@@ -6,7 +6,6 @@ Whatever is no answer of Nova's, or is one that may be another one later, raises
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from oslo_config import cfg
 
 from reachthru.controller_server.sinks.base import NotNowError
 from reachthru.controller_server.sinks.http import Answer, ServiceClient
-from reachthru.controller_server.sinks.nova_policy import Action, ComputeService, Server
+from reachthru.controller_server.sinks.nova.policy import Action, ComputeService, Server
 
 # Of Nova 17 (Queens), the first with all that is asked here: forced_down by the service's uuid
 # (2.53) and a limit for instance actions (2.58).
@@ -80,13 +79,8 @@ class NovaCalls:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *error: object) -> None:
+        await self._client.__aexit__(*error)
 
     async def server(self, uuid: str) -> Server | None:
         """None: there is none."""

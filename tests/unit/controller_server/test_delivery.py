@@ -23,6 +23,10 @@ class Consumer(Sink):
     timeout_s = 0.2
     concurrency = 8
 
+    @classmethod
+    def configured(cls, path, conf):
+        raise NotImplementedError  # no settings file is read here
+
     def __init__(self):
         self.took = []
         self.stages_ms = []

@@ -24,6 +24,10 @@ class Consumer(Sink):
     concurrency = 4
     reconcile_s = 100.0
 
+    @classmethod
+    def configured(cls, path, conf):
+        raise NotImplementedError  # no settings file is read here
+
     def __init__(self):
         self.took = []
         self.hold = asyncio.Event()

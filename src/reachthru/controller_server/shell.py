@@ -106,7 +106,7 @@ class Controller:
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         scheme = "https" if self._settings.api.tls is not None else "http"
         _log.info("listening on %s://%s:%d", scheme, *listener.getsockname()[:2])
-        systemd.notify("READY=1\nSTATUS=")
+        systemd.notify("READY=1")
         try:
             done, _ = await asyncio.wait(
                 (stopping, rest, intake, *self._parts), return_when=asyncio.FIRST_COMPLETED
@@ -175,6 +175,7 @@ class Controller:
             else:
                 if said:
                     _log.warning("[database] connection: it is there")
+                    systemd.notify("STATUS=")
                 return result
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), DATABASE_RETRY_S)

@@ -55,6 +55,8 @@ class GroupScenario:
                 guest.wait_until_up()
                 self._stack.wait_registered(guest.uuid)
                 guest.listen()
+            for guest in self.guests:
+                guest.wait_listening()
             yield self.guests
 
     def _broadcast(self, step: Step, sender: DemoGuest, peers: list[DemoGuest]) -> None:

@@ -75,7 +75,14 @@ class DemoGuest(ABC):
 
     @abstractmethod
     def listen(self) -> None:
-        """An application in the guest listens to its server group from here on."""
+        """Starts an application in the guest that listens to its server group."""
+
+    def wait_listening(self) -> None:
+        """Until that application hears. Raises `DemoError`."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self.status()["group_is_heard"]:
+            if time.monotonic() > deadline:
+                raise DemoError(f"nothing listens to its group: {self.last_words()}")
 
     @abstractmethod
     def heard(self) -> list[dict[str, Any]]:

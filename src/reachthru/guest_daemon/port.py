@@ -132,7 +132,8 @@ class Port:
             self._tell(event, now)
         beats = self.heartbeat.take_output()
         if beats or self.relay.has_output:
-            self.link.least_version = 2 if self.relay.wants_version_2() else 1
+            # Only in base version 2 does a notification say what happened, and when.
+            self.link.least_version = 2 if self.relay.is_heard else 1
         for message in beats:
             self._outbox.put(type(message), self.link.encode(message))
         while (flushed := self._outbox.flush()) and (output := self.relay.next_output(now)):

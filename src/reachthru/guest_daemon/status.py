@@ -26,6 +26,7 @@ def describe_port(port: Port, settings: Settings, now: float) -> Answer:
         "last_challenge_s": None if asked_at is None else round(now - asked_at, 3),
         "peer_errors": port.peer_errors,
         "group": port.relay.counts,
+        "group_is_heard": port.relay.is_heard,
     }
 
 

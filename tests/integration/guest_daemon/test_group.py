@@ -111,8 +111,10 @@ def test_every_listener_hears_a_broadcast_exactly(attached, connect, text):
     guest, host = attached
     listeners = [connect(guest) for _ in range(3)]
     quiet = connect(guest)
+    assert guest.status()["group_is_heard"] is False
     for listener in listeners:
         assert listener.ask(op="listen") == {"ok": True}
+    assert guest.status()["group_is_heard"] is True
     host.send_group(msg_type="broadcast", source_instance="instance-00000007", data=text)
     for listener in listeners:
         assert listener.read() == {

@@ -95,8 +95,9 @@ class Relay:
     def forget_asker(self, asker: Asker) -> None:
         self._queries.forget(asker)
 
-    def wants_version_2(self) -> bool:
-        """Only in base version 2 does a notification say what happened, and when."""
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody in this guest listens to its group."""
         return any(hearer.has_audience() for hearer in self.hearers)
 
     def count(self, what: str) -> None:

@@ -33,6 +33,7 @@ class Cloud(integrated_helpers._IntegratedTestBase):
     def setUp(self):
         self.flags(api_paste_config=f"{sys.prefix}/etc/nova/api-paste.ini", group="wsgi")
         super().setUp()
+        compute_cloud.nova_server.let_threads_rest()
 
     def _setup_compute_service(self):
         nova.privsep.sys_admin_pctxt.set_client_mode(False)  # we are root

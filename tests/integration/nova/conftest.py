@@ -219,14 +219,14 @@ def settings_of(folder, url, endpoint, **more):
     return nova_settings(path, service.load(path, {"nova": options()}))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rabbit():
     """Its own: a test stops it."""
     with RabbitMqServer() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nova(rabbit, tmp_path_factory):
     cloud = Nova(tmp_path_factory.mktemp("nova"), rabbit)
     yield cloud

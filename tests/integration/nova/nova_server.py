@@ -26,10 +26,12 @@ from nova.tests.functional.integrated_helpers import ProviderUsageBaseTestCase  
 import fixtures
 import oslo_messaging
 from clients_door import ClientsDoor
-from nova import rpc
-from nova.tests import fixtures as nova_fixtures
+from futurist import _thread
 from oslo_config import cfg
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from nova import rpc
+from nova.tests import fixtures as nova_fixtures
 
 HOSTS = ("compute-0", "compute-1")
 REPORT_S = 1  # of nova-compute, that it lives; Nova's usual interval is 10
@@ -76,6 +78,11 @@ def real_notifications(case):
     return fixtures.FunctionFixture(set_up)
 
 
+def let_threads_rest():
+    """Nova's tests make its pools' hundred threads look up each 10 ms: most of a core."""
+    _thread.ThreadWorker.MAX_IDLE_FOR = 1  # seconds; as where it is no test
+
+
 class HeldOpen(ProviderUsageBaseTestCase):
     compute_driver = "fake.FakeLiveMigrateDriver"
 
@@ -87,6 +94,7 @@ class HeldOpen(ProviderUsageBaseTestCase):
         self.stub_out("nova.servicegroup.api.INITIAL_REPORTING_DELAY", REPORT_S)
         nova_fixtures.NotificationFixture = real_notifications
         super().setUp()
+        let_threads_rest()
         for host in HOSTS:
             self._start_compute(host)
 

@@ -51,6 +51,7 @@ class Cloud(base.ServersTestBase):
         quotas = ("instances", "cores", "ram")
         self.flags(group="quota", **dict.fromkeys(quotas, -1))
         super().setUp()
+        nova_server.let_threads_rest()
         self.flags(compute_driver="reachthru.LibvirtDriver")
         self._patch("nova.tests.fixtures.libvirt.Domain", RememberingDomain)
         self._patch("nova.tests.fixtures.libvirt.Domain.migrateToURI3", self._migrate)

@@ -9,12 +9,12 @@ from lab.nova_compute import ComputeCloud, NovaEnvironment, Program
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment(tmp_path_factory):
     return NovaEnvironment(tmp_path_factory.mktemp("nova_plugins"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nova_imported(environment):
     """`ask(code)`: what the code prints, where Nova is imported and nothing of ours."""
     program = Program(environment, HERE / "nova_imported.py")
@@ -22,7 +22,7 @@ def nova_imported(environment):
     program.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(environment):
     """Three compute hosts, whose libvirt is Nova's fake."""
     program = Program(environment, HERE / "compute_cloud.py")

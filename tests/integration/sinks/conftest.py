@@ -48,7 +48,7 @@ class Server:
             return json.load(answer)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def masakari(tmp_path_factory):
     """With the hosts compute-0 and compute-1."""
     folder = tmp_path_factory.mktemp("masakari")
@@ -58,7 +58,7 @@ def masakari(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tacker(tmp_path_factory):
     with contextlib.closing(
         Server("tacker_server.py", tmp_path_factory.mktemp("tacker"))

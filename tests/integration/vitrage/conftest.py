@@ -65,7 +65,7 @@ def graph_process(tmp_path_factory):
     process.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def vitrage(rabbitmq_server, tmp_path_factory):
     """Its services; controllers of tests listen on `vitrage.controller_port`, one at a time."""
     port = free_port()
@@ -82,13 +82,13 @@ def vitrage(rabbitmq_server, tmp_path_factory):
         yield services
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def templates(vitrage):
     """All of ours are in use from now on; Vitrage is slower with them."""
     vitrage.add_templates(*PLUGIN.glob("templates/*.yaml"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mosquitto(tmp_path_factory):
     with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as broker:
         yield broker

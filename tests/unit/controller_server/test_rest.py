@@ -150,6 +150,7 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
         "last_seen_at": None,
         "registered": True,
         "health": None,
+        "note": "",
     }
     one = await client.get("/v1/instances/b")
     assert [instance["uuid"] for instance in one.json()["instances"]] == ["b"]

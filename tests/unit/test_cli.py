@@ -113,7 +113,17 @@ def test_a_pipe_gets_tab_separated_text(controller, capsys):
     )
     assert cli.main(["instances"]) == 0
     heading, line = capsys.readouterr().out.splitlines()
-    assert line.split("\t") == ["u1", "db", "compute-0", "running", "yes", "healthy", "400", "-"]
+    assert line.split("\t") == [
+        "u1",
+        "db",
+        "compute-0",
+        "running",
+        "yes",
+        "healthy",
+        "400",
+        "-",
+        "-",
+    ]
     assert len(heading.split("\t")) == len(line.split("\t"))
 
 

@@ -28,7 +28,7 @@ test: setup ## all checks and tests, with a real Nova, Vitrage, Masakari and Tac
 
 doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to a webhook, timed
 	@tools/setup-services nova aodh
-	@$(BIN)/pytest -q -s -m doctor_chain
+	@$(BIN)/pytest -q -s --disable-warnings -m doctor_chain
 
 chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (CHAOS_S, CHAOS_SEED, CHAOS_BROKER)
 	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \

@@ -19,16 +19,15 @@ What their code does with it decides what is written here (docs/openstack/sinks.
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
-from reachthru.certificates import CertificateError
 from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault, utc
-from reachthru.controller_server.sinks.base import Sink
-from reachthru.controller_server.sinks.http import ServiceClient, service_options
+from reachthru.controller_server.sinks.http import service_options
+from reachthru.controller_server.sinks.service import ServiceSink
 from reachthru.protocol.faults import FaultKind
 from reachthru.secret_files import shown_url
 from reachthru.service import SettingsError
@@ -36,7 +35,6 @@ from reachthru.service import SettingsError
 MONITOR = "reachthru"
 HOST_DOWN = "compute.host.down"
 HOST_UP = "compute.host.up"
-SERVICE_TYPE = "rca"  # Vitrage's, in Keystone's catalog
 
 _Object = dict[str, Any]
 
@@ -49,10 +47,9 @@ class Shape(NamedTuple):
     body: Callable[[Fault], object]
 
 
-class DoctorSink(Sink):
-    """Raises `CertificateError`."""
-
+class DoctorSink(ServiceSink):
     name: ClassVar[str] = "doctor"
+    service_type: ClassVar[str] = "rca"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = keystone_session.options(
         [
             *service_options(),
@@ -70,7 +67,7 @@ class DoctorSink(Sink):
     concurrency = 8
 
     @classmethod
-    def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
+    def _check(cls, path: Path, conf: cfg.ConfigOpts) -> None:
         section = conf.sink_doctor
         from_catalog = section.shape == "vitrage" and section.auth_type and not section.url
         if not from_catalog and urlsplit(section.url).scheme not in ("http", "https"):
@@ -79,33 +76,18 @@ class DoctorSink(Sink):
                 "https://..., since [sinks] enabled has doctor"
             )
         if section.auth_type:
-            keystone_session.check(
-                path, conf, "sink_doctor", because="since [sinks] enabled has doctor", timeout_s=5.0
-            )
+            super()._check(path, conf)
         if section.url:
             conf.set_override("endpoint_override", section.url, group="sink_doctor")
-        try:
-            return cls(conf)
-        except CertificateError as error:
-            raise SettingsError(f"{path}: [sink_doctor] {error}") from error
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
+        super().__init__(conf)
         section = conf.sink_doctor
         self._shape = SHAPES[section.shape]
         self._path = "" if section.url else self._shape.path
-        self._inspector = ServiceClient(conf, "sink_doctor", SERVICE_TYPE)
-        self.timeout_s = self._inspector.timeout_s
-        self.reconcile_s = section.reconcile_interval or None
-
-    async def __aenter__(self) -> Self:
-        await self._inspector.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._inspector.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
-        answer = await self._inspector.ask(self._shape.method, self._path, self._shape.body(fault))
+        answer = await self._service.ask(self._shape.method, self._path, self._shape.body(fault))
         answer.insist_on_no_error_inside()
 
 

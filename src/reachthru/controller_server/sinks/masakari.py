@@ -13,30 +13,26 @@ that is not heard proves no host dead, and an instance that runs twice destroys 
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from reachthru.certificates import CertificateError
 from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault, utc
 from reachthru.controller_server.sinks import recovery
-from reachthru.controller_server.sinks.base import NotNowError, Sink
-from reachthru.controller_server.sinks.http import NOT_ALLOWED, ServiceClient, service_options
+from reachthru.controller_server.sinks.base import NotNowError
+from reachthru.controller_server.sinks.http import NOT_ALLOWED, service_options
+from reachthru.controller_server.sinks.service import ServiceSink
 from reachthru.protocol.faults import FaultKind
-from reachthru.service import SettingsError
 
-SERVICE_TYPE = "instance-ha"
 # Its API pauses up to 5 s before each answer, unless it has a coordination backend
 # ([DEFAULT] notification_delay_max).
 TIMEOUT_S = 15.0
 
 
-class MasakariSink(Sink):
-    """Raises `CertificateError`."""
-
+class MasakariSink(ServiceSink):
     name: ClassVar[str] = "masakari"
+    service_type: ClassVar[str] = "instance-ha"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = keystone_session.options(
         [
             *service_options(TIMEOUT_S),
@@ -47,40 +43,17 @@ class MasakariSink(Sink):
     )
     concurrency = 4
 
-    @classmethod
-    def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
-        keystone_session.check(
-            path,
-            conf,
-            "sink_masakari",
-            because="since [sinks] enabled has masakari",
-            timeout_s=TIMEOUT_S,
-        )
-        try:
-            return cls(conf)
-        except CertificateError as error:
-            raise SettingsError(f"{path}: [sink_masakari] {error}") from error
-
     def __init__(self, conf: cfg.ConfigOpts) -> None:
+        super().__init__(conf)
         section = conf.sink_masakari
         self._corrective_actions = frozenset(section.corrective_actions)
         self._host_status: str = section.host_status
-        self._masakari = ServiceClient(conf, "sink_masakari", SERVICE_TYPE)
-        self.timeout_s = self._masakari.timeout_s
-        self.reconcile_s = section.reconcile_interval or None
-
-    async def __aenter__(self) -> Self:
-        await self._masakari.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._masakari.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
         if not recovery.is_to_be_repaired(fault, self._corrective_actions):
             return
         body = notification(fault, self._host_status)
-        answer = await self._masakari.send("POST", "/notifications", body)
+        answer = await self._service.send("POST", "/notifications", body)
         # It has it already. Its other 409 is no less final: the host is under maintenance.
         if answer.status == 409 and b"duplicate" in answer.body:
             return

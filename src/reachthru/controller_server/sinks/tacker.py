@@ -17,23 +17,20 @@ A server of no VNF is none of Tacker's business. Neither is a host: Tacker knows
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Struct
 from oslo_config import cfg
 
-from reachthru.certificates import CertificateError
 from reachthru.controller_server import keystone_session
 from reachthru.controller_server.model import Fault
 from reachthru.controller_server.sinks import recovery
-from reachthru.controller_server.sinks.base import NotNowError, RefusedError, Sink
-from reachthru.controller_server.sinks.http import Answer, ServiceClient, service_options
-from reachthru.service import SettingsError
+from reachthru.controller_server.sinks.base import NotNowError, RefusedError
+from reachthru.controller_server.sinks.http import Answer, service_options
+from reachthru.controller_server.sinks.service import ServiceSink
 
-SERVICE_TYPE = "nfv-orchestration"
 LISTING = "/vnflcm/v2/vnf_instances"
 LISTING_LIMIT_BYTES = 32 * 1024 * 1024
 PAGES_LIMIT = 1000
@@ -55,10 +52,9 @@ class Component(Struct, frozen=True):
     fault_id: str | None
 
 
-class TackerSink(Sink):
-    """Raises `CertificateError`."""
-
+class TackerSink(ServiceSink):
     name: ClassVar[str] = "tacker"
+    service_type: ClassVar[str] = "nfv-orchestration"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = keystone_session.options(
         [
             *service_options(),
@@ -68,33 +64,14 @@ class TackerSink(Sink):
     )
     concurrency = 4
 
-    @classmethod
-    def configured(cls, path: Path, conf: cfg.ConfigOpts) -> Self:
-        keystone_session.check(
-            path, conf, "sink_tacker", because="since [sinks] enabled has tacker", timeout_s=5.0
-        )
-        try:
-            return cls(conf)
-        except CertificateError as error:
-            raise SettingsError(f"{path}: [sink_tacker] {error}") from error
-
     def __init__(self, conf: cfg.ConfigOpts) -> None:
+        super().__init__(conf)
         section = conf.sink_tacker
         self._corrective_actions = frozenset(section.corrective_actions)
         self._heals = section.call == "heal"
-        self._tacker = ServiceClient(conf, "sink_tacker", SERVICE_TYPE)
-        self.timeout_s = self._tacker.timeout_s
-        self.reconcile_s = section.reconcile_interval or None
         self._components: Mapping[str, Component] = {}
         self._listed_at = float("-inf")
         self._listing = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        await self._tacker.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._tacker.__aexit__(*error)
 
     async def deliver(self, fault: Fault) -> None:
         if not fault.instance_uuid or not recovery.is_to_be_repaired(
@@ -111,7 +88,7 @@ class TackerSink(Sink):
             server = quote(fault.instance_uuid, safe="")
             path = f"/server_notification/vnf_instances/{vnf}/servers/{server}/notify"
             body, yes = notification(fault, component), 204
-        answer = await self._tacker.ask("POST", path, body, _VERSION, patience_for=_CONFLICT)
+        answer = await self._service.ask("POST", path, body, _VERSION, patience_for=_CONFLICT)
         if answer.status != yes:
             raise NotNowError(f"{answer.said}: Tacker would say {yes}")
 
@@ -128,7 +105,7 @@ class TackerSink(Sink):
         found: dict[str, Component] = {}
         query = "?fields=instantiatedVnfInfo,vnfConfigurableProperties"
         for _page in range(PAGES_LIMIT):
-            answer = await self._tacker.ask(
+            answer = await self._service.ask(
                 "GET", LISTING + query, None, _VERSION, limit_bytes=LISTING_LIMIT_BYTES
             )
             for vnf in _vnfs(answer):

@@ -97,6 +97,30 @@ async def test_a_fault_is_an_alarm_and_its_clearing_ends_it(vitrage, mosquitto, 
     assert alarms[second]["host"] == "compute-0"
 
 
+async def test_instances_that_fail_one_by_one_are_alarms_as_soon_as_vitrage_can(
+    vitrage, mosquitto, make_controller
+):
+    controller = await make_controller(BUS.format(bus=vitrage.bus_url))
+    instances = uuids(20)
+    whole_s, own_s = [], []
+    async with Agent(mosquitto.url, "compute-0", instances) as agent:
+        for instance in instances:
+            began = time.time()
+            agent.change(instance, "raised")
+            whole_s += [
+                moment - began for moment in (await first_seen(vitrage, [instance])).values()
+            ]
+            own_s += await told_straight(vitrage, uuids(1))
+        faults = (await controller.get("/v1/faults?active=true"))["faults"]
+    told = told_ms(faults)
+    print(
+        f"one by one: told p50 {told[10]:.0f}, worst {told[-1]:.0f} ms; alarm p50"
+        f" {sorted(whole_s)[10]:.2f}, worst {max(whole_s):.2f} s; Vitrage alone p50"
+        f" {sorted(own_s)[10]:.2f}, worst {max(own_s):.2f} s"
+    )
+    assert len(told) == 20
+
+
 async def test_a_hundred_instances_that_fail_at_once_are_a_hundred_alarms(
     vitrage, mosquitto, make_controller
 ):

@@ -183,8 +183,9 @@ def test_a_controller_without_its_database_tells_no_secret(postgresql_server, tm
                 [*command, "--config-file", settings], stdout=output, stderr=output
             ) as controller,
         ):
-            wait_until(lambda: "[database] connection" in log.read_text())
             if waits:
+                wait_until(lambda: "; waiting for it" in log.read_text(), 60)
                 controller.terminate()
             assert controller.wait(60) in ((0,) if waits else (1, 2)), log.read_text()
+        assert "[database] connection" in log.read_text()
         assert_silent(log.read_text())

@@ -14,7 +14,8 @@ class Instance:
     """Stands in the engine's wheel with its judge's deadlines. `settle` follows each wake."""
 
     __slots__ = (
-        *("_settle", "channels", "health", "judge", "name", "note", "services", "slot", "uuid"),
+        *("_settle", "channels", "health", "health_detail", "judge", "name", "note", "services"),
+        *("slot", "uuid"),
     )
 
     def __init__(
@@ -26,7 +27,8 @@ class Instance:
         self.services = EVERY_SERVICE
         self.note = ""  # discovery's
         self.channels: dict[str, Channel] = {}  # by port name
-        self.health: str | None = None  # the guest's last word
+        self.health: str | None = None  # the guest's last word ...
+        self.health_detail = ""  # ... and what it said with it
         self.slot: int | None = None  # the wheel's
         self._settle = settle
 
@@ -52,6 +54,7 @@ class Instance:
         session = self.session
         seen = [c.core.last_answer_at for c in self.channels.values()]
         last_seen = max((moment for moment in seen if moment is not None), default=None)
+        slowest_s = max((c.core.take_slowest_s() for c in self.channels.values()), default=0.0)
         return InstanceReport(
             uuid=self.uuid,
             name=self.name,
@@ -63,4 +66,6 @@ class Instance:
             else (wall - timedelta(seconds=now - last_seen)).isoformat(timespec="microseconds"),
             health=self.health,
             note=self.note,
+            health_detail=self.health_detail,
+            round_trip_ms=round(slowest_s * 1000, 3) or None,
         )

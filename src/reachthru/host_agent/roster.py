@@ -247,6 +247,7 @@ class Roster(Sink):
                 self._outbox.drop_session(instance.uuid, channel.port_name)
             elif isinstance(event, HealthChanged):
                 instance.health = "healthy" if event.healthy else "unhealthy"
+                instance.health_detail = event.log_msg
             instance.judge.heard(channel.port_name, event)
         self._engine.arm(channel)  # its deadline may have come nearer
         self._settle(instance)
@@ -362,6 +363,7 @@ class Roster(Sink):
         self._inheritance.take_session(instance.uuid, channel.port_name)
         self._outbox.drop_session(instance.uuid, channel.port_name)
         instance.health = None
+        instance.health_detail = ""
 
     def _settle(self, instance: Instance) -> None:
         """After anything that may have changed an instance."""

@@ -64,6 +64,8 @@ class InstanceReport(Struct, kw_only=True):
     last_seen_at: str | None = None
     health: str | None = None  # healthy | unhealthy; None before the first answer
     note: str = ""  # what an operator should know of it, for example why it has no port
+    health_detail: str = ""  # what the guest said with its health
+    round_trip_ms: float | None = None  # the slowest answer since it was last told; None: no answer
 
 
 class AgentReport(BusMessage, tag="report", kw_only=True):

@@ -153,6 +153,25 @@ def test_a_late_answer_is_counted_and_undoes_no_miss() -> None:
     assert guest.core.counters.late == 1
 
 
+def test_the_slowest_answer_is_told_once() -> None:
+    guest = Guest()
+    guest.register(now=0.0)
+    assert guest.core.take_slowest_s() == 0.0
+    guest.answer(now=0.2)
+    guest.wake(now=1.0)
+    guest.answer(now=1.05)
+    assert guest.core.take_slowest_s() == pytest.approx(0.2)
+    assert guest.core.take_slowest_s() == 0.0
+
+
+def test_an_answer_that_a_pause_held_up_was_not_slow() -> None:
+    guest = Guest()
+    guest.register(now=0.0)
+    guest.core.hold(now=0.1)
+    guest.answer(now=3600.0)
+    assert guest.core.take_slowest_s() == 0.0
+
+
 def test_a_forged_answer_is_rejected_and_counted() -> None:
     guest = Guest()
     guest.register()

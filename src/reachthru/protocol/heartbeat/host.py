@@ -98,6 +98,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
 
     __slots__ = (
         "_challenge",
+        "_challenged_at",
         "_deadline",
         "_draw_challenge",
         "_expired",
@@ -107,6 +108,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         "_misses",
         "_policy",
         "_proven",
+        "_slowest_s",
         "_state",
         "_vote",
         "counters",
@@ -121,6 +123,8 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         self._state = State.UNREGISTERED
         self._deadline: float | None = None
         self._challenge = -1
+        self._challenged_at = 0.0
+        self._slowest_s = 0.0
         self._expired: deque[int] = deque(maxlen=EXPIRED_KEPT)
         self._grace_until = -math.inf
         self._misses = 0
@@ -146,6 +150,11 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
             self._receive_vote(message)
         else:
             self._ignore(f"{type(message).__name__} from a guest")
+
+    def take_slowest_s(self) -> float:
+        """The longest that an answer took since the last call, as seen here; 0.0: none came."""
+        slowest_s, self._slowest_s = self._slowest_s, 0.0
+        return slowest_s
 
     def deadline(self) -> float | None:
         """The earliest moment that `wake` has something to do."""
@@ -243,6 +252,9 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         assert isinstance(message, ChallengeResponse)
         self.counters.answered += 1
         self.last_answer_at = now
+        took_s = now - self._challenged_at
+        if took_s > self._slowest_s:
+            self._slowest_s = took_s
         self._grace_until = -math.inf
         self._misses = 0
         self._lost = False
@@ -282,8 +294,9 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         self._deadline = now + interval_s
         self._send_challenge(now)
 
-    def _send_challenge(self, _now: float) -> None:
+    def _send_challenge(self, now: float) -> None:
         self._forget_challenge()
+        self._challenged_at = now
         self._challenge = self._draw_challenge()
         self._send(Challenge(heartbeat_challenge=self._challenge))
 
@@ -308,6 +321,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
     def _pause(self, _now: float, _message: HeartbeatMessage | None) -> None:
         self._deadline = None
         self._misses = 0
+        self._challenged_at = math.inf  # how long an answer takes from here on says nothing
 
     # --- helpers -----------------------------------------------------------------------------
 

@@ -1,8 +1,12 @@
 """What happens, for whoever follows it: /v1/events."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -16,15 +20,23 @@ QUEUE_LIMIT = 1_000
 # Tells a client's proxy, and us, that the connection is alive.
 KEEPALIVE_S = 15.0
 BATCHES_LIMIT = 100
+# Who was away for less than this, and has missed no more, is told what it has missed.
+KEPT_EVENTS = 500
+KEPT_S = 60.0
+RESYNC = "resync"
 
 _log = logging.getLogger(__name__)
 
 
 class Event(Struct, frozen=True):
-    """`kind`: fault, instance or host; `data`: the same object as REST gives, as JSON."""
+    """`kind`: fault, instance or host; `data`: the same object as REST gives, as JSON.
+
+    `kind` resync: something was missed, read anew. `id` names the event, and this hub's life.
+    """
 
     kind: str
     data: str
+    id: str
 
 
 class TooManyFollowersError(Exception):
@@ -40,6 +52,10 @@ class Follower:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE_LIMIT)
         self.ended = False
+
+    @property
+    def waiting(self) -> bool:
+        return not self._queue.empty()
 
     def offer(self, event: Event) -> None:
         if self.ended:
@@ -70,41 +86,76 @@ class Follower:
 
 
 class EventHub:
-    """From whoever knows to whoever follows."""
+    """From whoever knows to whoever follows, or did a moment ago and may be back."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._followers: set[Follower] = set()
         self._encode = msgspec.json.Encoder().encode
+        self._life = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self.last_id = f"{self._life}.0"
+        self._kept: deque[Event] = deque()
+        self._kept_from = self.last_id  # what followed this one is kept
+        self._followed_until = float("-inf")
 
     @property
     def followed(self) -> bool:
-        return bool(self._followers)
+        return bool(self._followers) or self._clock() < self._followed_until
 
     def publish(self, kind: str, data: Struct) -> None:
-        if not self._followers:
+        if not self.followed:
+            self._forget()
             return
-        event = Event(kind, self._encode(data).decode())
+        self.last_id = f"{self._life}.{next(self._numbers)}"
+        event = Event(kind, self._encode(data).decode(), self.last_id)
+        self._kept.append(event)
+        if len(self._kept) > KEPT_EVENTS:
+            self._kept_from = self._kept.popleft().id
         for follower in list(self._followers):
             follower.offer(event)
             if follower.ended:
                 self._followers.discard(follower)
 
-    def follow(self) -> Follower:
-        """Raises `TooManyFollowersError`."""
+    def follow(self, last_id: str | None = None) -> Follower:
+        """`last_id`: of the last event that it has; what came after it is told first.
+
+        Raises `TooManyFollowersError`.
+        """
         if len(self._followers) >= FOLLOWERS_LIMIT:
             raise TooManyFollowersError
         follower = Follower()
+        for event in self._missed_since(last_id) if last_id else ():
+            follower.offer(event)
         self._followers.add(follower)
         return follower
 
     def leave(self, follower: Follower) -> None:
         self._followers.discard(follower)
+        self._followed_until = self._clock() + KEPT_S
 
     def close(self) -> None:
-        """Ends every stream, so that the server can stop."""
+        """Ends every stream, so that the server can stop, or so that all read anew."""
         for follower in self._followers:
             follower.end()
         self._followers.clear()
+        self._followed_until = float("-inf")
+        self._forget()
+
+    def _missed_since(self, last_id: str) -> list[Event]:
+        if not self.followed:  # whatever happened since was not kept
+            self._forget()
+        if last_id == self._kept_from:
+            return list(self._kept)
+        for index, event in enumerate(self._kept):
+            if event.id == last_id:
+                return list(self._kept)[index + 1 :]
+        return [Event(RESYNC, "{}", self.last_id)]
+
+    def _forget(self) -> None:
+        """From here on nothing is kept: no id of before is where anybody can go on."""
+        self._kept.clear()
+        self.last_id = self._kept_from = f"{self._life}.{next(self._numbers)}"
 
 
 class FaultEvents:

@@ -6,19 +6,22 @@ Every controller hears them and keeps them in memory; the one that leads writes 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
 from reachthru.bus import BusUnavailableError, ControllerBus
 from reachthru.controller_server.events import EventHub
-from reachthru.controller_server.groups.census import Census, Changes
+from reachthru.controller_server.groups.census import Census, Changes, Removed
 from reachthru.controller_server.model import Host, Instance, iso
+from reachthru.controller_server.round_trips import RoundTrip, RoundTrips
 from reachthru.controller_server.store import inventory
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.tables import OFFLINE, ONLINE
 from reachthru.protocol.agent_bus import AgentOffline, AgentReport, ReportRequest
+from reachthru.protocol.faults import FaultKind
 
 # After a connection to the broker, an agent that is there has reported within this: it may
 # itself still be reconnecting, at most 5 s apart.
@@ -46,6 +49,7 @@ class Inventory:
         self._census = census
         self._events = events
         self._leads = leads
+        self._round_trips = RoundTrips()
         self._heard: set[str] = set()  # since the last roll call
         self._waiting: asyncio.Queue[tuple[str, Operation]] = asyncio.Queue(WAITING_LIMIT)
 
@@ -67,9 +71,24 @@ class Inventory:
     def instance(self, uuid: str) -> Instance | None:
         return self._census.instance(uuid)
 
+    def active_faults(self, uuid: str) -> list[FaultKind]:
+        return self._census.faults(uuid)
+
+    def all_active_faults(self) -> list[FaultKind]:
+        """Of every instance, and of hosts that are lost."""
+        return self._census.all_faults()
+
+    def round_trips(self, uuid: str) -> list[RoundTrip]:
+        """The oldest first."""
+        return self._round_trips.of(uuid)
+
+    def last_round_trip_ms(self, uuid: str) -> float | None:
+        return self._round_trips.last_ms(uuid)
+
     def take_report(self, report: AgentReport) -> Changes:
         self._heard.add(report.host)
         changes = self._census.take_report(report)
+        self._take_round_trips(report, changes)
         if changes.host is not None:
             self._events.publish("host", changes.host)
         for instance in changes.instances:
@@ -77,6 +96,18 @@ class Inventory:
         at = iso(datetime.now(UTC))
         self._write(report.host, lambda c: inventory.store_report(c, report, at))
         return changes
+
+    def _take_round_trips(self, report: AgentReport, changes: Changes) -> None:
+        now_s = time.time()
+        for seen in report.instances:
+            if seen.round_trip_ms is not None:
+                self._round_trips.add(seen.uuid, now_s, seen.round_trip_ms)
+        self._forget_round_trips(changes.instances)
+
+    def _forget_round_trips(self, changed: Iterable[Instance | Removed]) -> None:
+        for item in changed:
+            if isinstance(item, Removed) and not self._census.is_carried(item.uuid):
+                self._round_trips.forget(item.uuid)
 
     def take_offline(self, word: AgentOffline) -> None:
         """An agent's goodbye, or its last will."""
@@ -98,7 +129,9 @@ class Inventory:
 
     def forget(self, host: str) -> None:
         """It never returns."""
-        for removed in self._census.forget(host, iso(datetime.now(UTC))):
+        gone = self._census.forget(host, iso(datetime.now(UTC)))
+        self._forget_round_trips(gone)
+        for removed in gone:
             self._events.publish("instance", removed)
 
     async def call_the_roll(self) -> None:

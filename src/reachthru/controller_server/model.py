@@ -56,6 +56,8 @@ class Instance(Struct, kw_only=True):
     """`state` is a Condition; `health` is None before the guest's first answer.
 
     `note` is what its host agent wants an operator to know of it, for example why it has no port.
+    `health_detail` is what the guest said with its health. `round_trip_ms` is the slowest answer
+    since its agent told of it before; None: none came.
     """
 
     uuid: str
@@ -67,6 +69,8 @@ class Instance(Struct, kw_only=True):
     registered: bool
     health: str | None
     note: str = ""
+    health_detail: str = ""
+    round_trip_ms: float | None = None
 
 
 class Host(Struct, kw_only=True):

@@ -79,3 +79,45 @@ async def test_fault_changes_are_published_as_rest_shows_them(ledger, arrived):
     assert [event.kind for event in told] == ["fault", "fault"]
     assert '"status":"raised"' in told[0].data
     assert '"status":"cleared"' in told[1].data
+
+
+async def test_who_comes_back_in_time_is_told_what_it_has_missed():
+    hub = EventHub()
+    follower = hub.follow()
+    hub.publish("thing", Thing(0))
+    last_id = (await anext(follower.events())).id
+    hub.leave(follower)
+    for number in (1, 2):
+        hub.publish("thing", Thing(number))
+    heard = hub.follow(last_id).events()
+    assert [(await anext(heard)).data for _ in range(2)] == ['{"number":1}', '{"number":2}']
+
+
+async def test_who_comes_back_and_has_missed_nothing_is_told_nothing():
+    hub = EventHub()
+    hub.leave(hub.follow())
+    assert not hub.follow(hub.last_id).waiting
+
+
+@pytest.mark.parametrize("why", ["late", "too much", "another life", "closed", "garbage"])
+async def test_who_missed_what_nobody_kept_must_read_anew(monkeypatch, why):
+    monkeypatch.setattr(events, "KEPT_EVENTS", 3)
+    now = [1000.0]
+    hub = EventHub(lambda: now[0])
+    follower = hub.follow()
+    hub.publish("thing", Thing(0))
+    last_id = (await anext(follower.events())).id
+    hub.leave(follower)
+    if why == "late":
+        now[0] += events.KEPT_S + 1
+    if why == "closed":
+        hub.close()
+    if why == "another life":
+        hub = EventHub()
+    for number in range(4 if why == "too much" else 1):
+        hub.publish("thing", Thing(number))
+    again = hub.follow("\n'" if why == "garbage" else last_id)
+    told = await anext(again.events())
+    assert told.kind == "resync"
+    assert not again.waiting
+    assert hub.follow(told.id).waiting is False  # from there on it may go on again

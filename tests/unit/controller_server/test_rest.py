@@ -110,7 +110,16 @@ async def test_faults_can_be_filtered(client, controller, arrived, query, ids):
         ("/v1/faults?active=perhaps", 400, "active"),
         ("/v1/instances/nobody", 404, "nobody"),
         ("/v1/nothing", 404, "Not Found"),
-        ("/", 404, "Not Found"),
+        ("/web/nothing.js", 404, "nothing.js"),
+        ("/web/../app.py", 404, "Not Found"),
+        ("/web/%2e%2e/rest/app.py", 404, "app.py"),
+        ("/v1/faults/nobody", 404, "nobody"),
+        ("/v1/faults?kind=flu", 400, "kind"),
+        ("/v1/faults?worst_first=true&marker=a", 400, "marker"),
+        ("/v1/instances?sort=shoe_size", 400, "shoe_size"),
+        ("/v1/instances?offset=-1", 400, "offset"),
+        ("/v1/instances?limit=0", 400, "limit"),
+        ("/v1/groups?verdict=fine", 400, "verdict"),
     ],
 )
 async def test_a_wrong_question_is_answered_clearly(client, path, status, words):
@@ -151,6 +160,10 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
         "registered": True,
         "health": None,
         "note": "",
+        "health_detail": "",
+        "round_trip_ms": None,
+        "verdict": "well",
+        "faults": [],
     }
     one = await client.get("/v1/instances/b")
     assert [instance["uuid"] for instance in one.json()["instances"]] == ["b"]
@@ -165,8 +178,11 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
                 "lateness_ms": 0.5,
                 "waiting": 0,
                 "outbox_durable": True,
+                "verdict": "well",
+                "verdicts": {"well": 2},
             }
-        ]
+        ],
+        "total": 1,
     }
 
 
@@ -226,15 +242,16 @@ async def test_metrics_count_faults_deliveries_backlog_and_agents(
 
 
 async def test_groups_are_listed_with_their_members(client, controller, tmp_path):
-    assert (await client.get("/v1/groups")).json() == {"groups": []}
+    assert (await client.get("/v1/groups")).json() == {"groups": [], "total": 0}
     (tmp_path / "groups.yaml").write_text("db: [uuid-1]\nempty: []\n")
     await controller.groups.refresh()
     member = {"uuid": "uuid-1", "name": "uuid-1", "host": None, "state": "stopped"}
-    group = {"id": "db", "name": "db", "members": [member]}
+    group = {"id": "db", "name": "db", "members": [member], "verdict": "excused"}
     assert (await client.get("/v1/groups")).json() == {
-        "groups": [group, {"id": "empty", "name": "empty", "members": []}]
+        "groups": [group, {"id": "empty", "name": "empty", "members": [], "verdict": "well"}],
+        "total": 2,
     }
-    assert (await client.get("/v1/groups/db")).json() == {"groups": [group]}
+    assert (await client.get("/v1/groups/db")).json() == {"groups": [group], "total": 1}
 
 
 async def test_a_group_that_nobody_knows_is_an_error(client):

@@ -60,6 +60,9 @@ class HostWatch:
     def lost(self) -> int:
         return len(self._active)
 
+    def is_lost(self, host: str) -> bool:
+        return host in self._active
+
     @property
     def suspects_carrier(self) -> bool:
         return self._presence.suspects_carrier

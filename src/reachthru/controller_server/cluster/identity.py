@@ -46,4 +46,6 @@ class Standing:
 def is_reasonable(report: AgentReport) -> bool:
     """Whether its numbers can be stored, and shown."""
     intervals = (seen.interval_ms or 0 for seen in report.instances)
-    return all(0 <= number <= REPORT_NUMBER_LIMIT for number in (report.guests, *intervals))
+    round_trips = (seen.round_trip_ms or 0 for seen in report.instances)
+    numbers = (report.guests, *intervals, *round_trips)
+    return all(0 <= number <= REPORT_NUMBER_LIMIT for number in numbers)

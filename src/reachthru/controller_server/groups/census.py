@@ -115,6 +115,9 @@ class Census:
     def faults(self, uuid: str) -> list[FaultKind]:
         return list(self._faults.get(uuid, {}).values())
 
+    def all_faults(self) -> list[FaultKind]:
+        return [kind for active in self._faults.values() for kind in active.values()]
+
     def _best_known(self, uuid: str) -> Instance:
         """Where two hosts tell of it, the host where it is registered.
 
@@ -227,4 +230,8 @@ class Census:
 
 def _is_news(old: Instance, new: Instance) -> bool:
     """Being seen again is none."""
-    return structs.replace(old, last_seen_at=None) != structs.replace(new, last_seen_at=None)
+    return _lasting(old) != _lasting(new)
+
+
+def _lasting(instance: Instance) -> Instance:
+    return structs.replace(instance, last_seen_at=None, round_trip_ms=None)

@@ -1,40 +1,71 @@
 """GET /v1/groups and /v1/groups/{id}."""
 
+from typing import Any
+
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.exceptions import NotFoundException
-from litestar.params import FromPath
+from litestar.exceptions import ClientException, NotFoundException
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
 
-from reachthru.controller_server.groups.base import Group, Member
-from reachthru.controller_server.model import GroupMember, ServerGroup
+from reachthru.controller_server.overview import verdicts
+from reachthru.controller_server.overview.model import JudgedGroup, shown_group
+from reachthru.controller_server.overview.overview import Overview
+from reachthru.controller_server.overview.paging import UnknownSortError, page_of
+from reachthru.controller_server.overview.verdicts import RANK, Verdict
+from reachthru.controller_server.rest.lists import Limit, Offset, Search, question
 from reachthru.controller_server.state import ControllerState
+
+_SORTS: dict[str, Any] = {
+    "worst": lambda judged: (RANK[judged.verdict], judged.subject.name, judged.subject.id),
+    "name": lambda judged: (judged.subject.name, judged.subject.id),
+    "members": lambda judged: (len(judged.subject.members), judged.subject.name),
+}
+
+
+class Groups(Struct):
+    """`total`: how many there are before `offset` and `limit`."""
+
+    groups: list[JudgedGroup]
+    total: int
 
 
 @get("/v1/groups")
-async def get_groups(controller: NamedDependency[ControllerState]) -> dict[str, list[ServerGroup]]:
-    return {"groups": [_shown(group) for group in controller.groups.groups()]}
+async def get_groups(
+    *,
+    overview: NamedDependency[Overview],
+    search: Search = "",
+    verdict: FromQuery[Verdict | None] = None,
+    sort: FromQuery[str] = "",
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> Groups:
+    """As their source has them, or by `sort`: worst, name, members."""
+    found = [judged for judged in overview.groups() if verdict in (None, judged.verdict)]
+    try:
+        page = page_of(
+            found,
+            question(search, sort, offset, limit),
+            texts=lambda judged: (judged.subject.name, judged.subject.id),
+            keys=_SORTS,
+        )
+    except UnknownSortError as error:
+        raise ClientException(str(error)) from error
+    shown = [
+        shown_group(judged.subject, judged.verdict, overview.judge_members(judged.subject))
+        for judged in page.items
+    ]
+    return Groups(shown, page.total)
 
 
 @get("/v1/groups/{group_id:str}")
 async def get_group(
-    controller: NamedDependency[ControllerState], group_id: FromPath[str]
-) -> dict[str, list[ServerGroup]]:
+    controller: NamedDependency[ControllerState],
+    overview: NamedDependency[Overview],
+    group_id: FromPath[str],
+) -> Groups:
     found = controller.groups.group(group_id)
     if found is None:
         raise NotFoundException(f"no server group {group_id}")
-    return {"groups": [_shown(found)]}
-
-
-def _shown(group: Group) -> ServerGroup:
-    return ServerGroup(id=group.id, name=group.name, members=list(map(_member, group.members)))
-
-
-def _member(member: Member) -> GroupMember:
-    display_name = member.status.get("display_name")
-    return GroupMember(
-        uuid=member.uuid,
-        name=member.name,
-        host=member.host,
-        state=member.state,
-        display_name=display_name if display_name != member.name else None,
-    )
+    known = overview.judge_members(found)
+    return Groups([shown_group(found, verdicts.of_group(found, known), known)], 1)

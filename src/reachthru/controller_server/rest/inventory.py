@@ -1,34 +1,136 @@
 """GET /v1/instances, /v1/instances/{uuid} and /v1/hosts; DELETE /v1/hosts/{host}."""
 
+from typing import Any
+
 from litestar import delete, get
 from litestar.di import NamedDependency
-from litestar.exceptions import HTTPException, NotFoundException
-from litestar.params import FromPath
+from litestar.exceptions import ClientException, HTTPException, NotFoundException
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct, structs
 
 from reachthru.bus import BusUnavailableError
 from reachthru.controller_server.cluster.forgetting import HostAliveError, UnknownHostError
 from reachthru.controller_server.model import Host, Instance
+from reachthru.controller_server.overview.model import JudgedHost, JudgedInstance
+from reachthru.controller_server.overview.overview import Judged, Overview
+from reachthru.controller_server.overview.paging import UnknownSortError, page_of
+from reachthru.controller_server.overview.verdicts import RANK, Verdict
+from reachthru.controller_server.rest.lists import Limit, Offset, Search, question
+from reachthru.controller_server.round_trips import RoundTrip
 from reachthru.controller_server.state import ControllerState
+
+_INSTANCE_SORTS: dict[str, Any] = {
+    "worst": lambda judged: (RANK[judged.verdict], judged.subject.name, judged.subject.uuid),
+    "name": lambda judged: (judged.subject.name, judged.subject.uuid),
+    "host": lambda judged: (judged.subject.host, judged.subject.name),
+    "last_seen": lambda judged: judged.subject.last_seen_at or "",
+}
+_HOST_SORTS: dict[str, Any] = {
+    "worst": lambda judged: (
+        RANK[judged.verdict],
+        -sum(judged.guests.get(verdict, 0) for verdict in (Verdict.FAILING, Verdict.UNWELL)),
+        judged.subject.host,
+    ),
+    "name": lambda judged: judged.subject.host,
+    "guests": lambda judged: (judged.subject.guests, judged.subject.host),
+    "lateness": lambda judged: (judged.subject.lateness_ms, judged.subject.host),
+}
+
+
+class Instances(Struct):
+    """`total`: how many there are before `offset` and `limit`."""
+
+    instances: list[JudgedInstance]
+    total: int
+
+
+class OneInstance(Struct):
+    """`groups` are the ids of its server groups; `round_trips` what this controller heard of it."""
+
+    instances: list[JudgedInstance]
+    groups: list[str]
+    round_trips: list[RoundTrip]
+
+
+class Hosts(Struct):
+    hosts: list[JudgedHost]
+    total: int
 
 
 @get("/v1/instances")
-async def get_instances(controller: NamedDependency[ControllerState]) -> dict[str, list[Instance]]:
-    return {"instances": controller.inventory.instances()}
+async def get_instances(
+    *,
+    controller: NamedDependency[ControllerState],
+    overview: NamedDependency[Overview],
+    search: Search = "",
+    verdict: FromQuery[Verdict | None] = None,
+    host: FromQuery[str | None] = None,
+    sort: FromQuery[str] = "",
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> Instances:
+    """By uuid, or by `sort`: worst, name, host, last_seen; -name from the last to the first."""
+    found = [
+        judged
+        for judged in overview.instances()
+        if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
+    ]
+    try:
+        page = page_of(
+            found,
+            question(search, sort, offset, limit),
+            texts=lambda judged: (judged.subject.name, judged.subject.uuid, judged.subject.host),
+            keys=_INSTANCE_SORTS,
+        )
+    except UnknownSortError as error:
+        raise ClientException(str(error)) from error
+    return Instances([_shown(controller, judged) for judged in page.items], page.total)
 
 
 @get("/v1/instances/{uuid:str}")
 async def get_instance(
-    controller: NamedDependency[ControllerState], uuid: FromPath[str]
-) -> dict[str, list[Instance]]:
-    found = controller.inventory.instance(uuid)
+    controller: NamedDependency[ControllerState],
+    overview: NamedDependency[Overview],
+    uuid: FromPath[str],
+) -> OneInstance:
+    found = overview.instance(uuid)
     if found is None:
         raise NotFoundException(f"no host has an instance {uuid}")
-    return {"instances": [found]}
+    group = controller.groups.group_of(uuid)
+    return OneInstance(
+        instances=[_shown(controller, found)],
+        groups=[group.id] if group is not None else [],
+        round_trips=controller.inventory.round_trips(uuid),
+    )
 
 
 @get("/v1/hosts")
-async def get_hosts(controller: NamedDependency[ControllerState]) -> dict[str, list[Host]]:
-    return {"hosts": controller.inventory.hosts()}
+async def get_hosts(
+    *,
+    overview: NamedDependency[Overview],
+    search: Search = "",
+    verdict: FromQuery[Verdict | None] = None,
+    host: FromQuery[str | None] = None,
+    sort: FromQuery[str] = "",
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> Hosts:
+    """By name, or by `sort`: worst, name, guests, lateness. `host`: this one only."""
+    found = [
+        judged
+        for judged in overview.hosts()
+        if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
+    ]
+    try:
+        page = page_of(
+            found,
+            question(search, sort, offset, limit),
+            texts=lambda judged: (judged.subject.host,),
+            keys=_HOST_SORTS,
+        )
+    except UnknownSortError as error:
+        raise ClientException(str(error)) from error
+    return Hosts([_shown_host(judged) for judged in page.items], page.total)
 
 
 @delete("/v1/hosts/{host:str}", status_code=200)
@@ -45,3 +147,18 @@ async def forget_host(
     except BusUnavailableError as error:
         raise HTTPException(str(error), status_code=503) from error
     return {"forgotten": host, "cleared": cleared}
+
+
+def _shown(controller: ControllerState, judged: Judged[Instance]) -> JudgedInstance:
+    """A report that no answer came before says nothing of how quick the last one was."""
+    fields = structs.asdict(judged.subject)
+    fields["round_trip_ms"] = controller.inventory.last_round_trip_ms(judged.subject.uuid)
+    faults = [kind.value for kind in judged.faults]
+    return JudgedInstance(**fields, verdict=judged.verdict.value, faults=faults)
+
+
+def _shown_host(judged: Judged[Host]) -> JudgedHost:
+    verdicts = {verdict.value: count for verdict, count in judged.guests.items()}
+    return JudgedHost(
+        **structs.asdict(judged.subject), verdict=judged.verdict.value, verdicts=verdicts
+    )

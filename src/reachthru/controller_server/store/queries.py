@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, case, select
 
 from reachthru.controller_server.model import Delivery, Fault
 from reachthru.controller_server.store.tables import (
@@ -13,7 +13,7 @@ from reachthru.controller_server.store.tables import (
     fault_changes,
     faults,
 )
-from reachthru.protocol.faults import FaultStatus
+from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
 
 _CHUNK = 500  # ids in one statement
 
@@ -25,12 +25,16 @@ class UnknownMarkerError(Exception):
 class FaultFilter(Struct, frozen=True, kw_only=True):
     """What to list, newest change first. None: whatever it is.
 
-    `marker` is the id of a fault: what follows it is listed.
+    `marker` is the id of a fault: what follows it is listed. `worst_first`: causes before what is
+    correlated to them, and critical ones before others.
     """
 
     active: bool | None = None
     instance: str | None = None
     host: str | None = None
+    kind: FaultKind | None = None
+    severity: Severity | None = None
+    worst_first: bool = False
     marker: str | None = None
     limit: int = 100
 
@@ -52,6 +56,9 @@ _changes: Select[Any] = select(
     fault_changes.c.stages_ms,
     fault_changes.c.stored_ms,
 )
+
+
+_RANK = case({severity.value: rank for rank, severity in enumerate(Severity)}, value=faults.c.severity)
 
 
 # Made once: SQLAlchemy takes longer to make a statement than to have it executed.
@@ -82,12 +89,18 @@ def list_faults(
         query = query.where(faults.c.instance_uuid == wanted.instance)
     if wanted.host is not None:
         query = query.where(faults.c.host == wanted.host)
+    if wanted.kind is not None:
+        query = query.where(faults.c.kind == wanted.kind.value)
+    if wanted.severity is not None:
+        query = query.where(faults.c.severity == wanted.severity.value)
     if wanted.marker is not None:
         marker = select(faults.c.last_change_id).where(faults.c.id == wanted.marker)
         change_id = connection.execute(marker).scalar()
         if change_id is None:
             raise UnknownMarkerError
         query = query.where(faults.c.last_change_id < change_id)
+    if wanted.worst_first:
+        query = query.order_by(faults.c.correlated_to.is_not(None), _RANK)
     rows = connection.execute(
         query.order_by(faults.c.last_change_id.desc()).limit(wanted.limit)
     ).all()

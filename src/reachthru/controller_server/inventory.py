@@ -6,7 +6,6 @@ Every controller hears them and keeps them in memory; the one that leads writes 
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 from reachthru.bus import BusUnavailableError, ControllerBus
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.census import Census, Changes, Removed
-from reachthru.controller_server.model import Host, Instance, iso
+from reachthru.controller_server.model import Host, Instance, iso, utc
 from reachthru.controller_server.round_trips import RoundTrip, RoundTrips
 from reachthru.controller_server.store import inventory
 from reachthru.controller_server.store.database import Database, DatabaseError
@@ -98,10 +97,11 @@ class Inventory:
         return changes
 
     def _take_round_trips(self, report: AgentReport, changes: Changes) -> None:
-        now_s = time.time()
+        # By the agent's clock: so it is the same at every controller.
+        at_s = (utc(report.sent_at) or datetime.now(UTC)).timestamp()
         for seen in report.instances:
             if seen.round_trip_ms is not None:
-                self._round_trips.add(seen.uuid, now_s, seen.round_trip_ms)
+                self._round_trips.add(seen.uuid, at_s, seen.round_trip_ms)
         self._forget_round_trips(changes.instances)
 
     def _forget_round_trips(self, changed: Iterable[Instance | Removed]) -> None:

@@ -128,9 +128,9 @@ def utc(moment: str) -> datetime | None:
     """`moment`, an agent's ISO 8601 time, in UTC; None if it is no time."""
     try:
         then = datetime.fromisoformat(moment)
-    except ValueError:
+        return then.replace(tzinfo=UTC) if then.tzinfo is None else then.astimezone(UTC)
+    except (ValueError, OverflowError):  # no time; or none that there is in UTC, in the year 1
         return None
-    return then.replace(tzinfo=UTC) if then.tzinfo is None else then.astimezone(UTC)
 
 
 def ms_since(moment: str, now: datetime) -> float | None:

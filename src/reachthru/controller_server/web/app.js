@@ -75,6 +75,7 @@ function complain(error) {
     askForToken(main, error.message, begin);
     return;
   }
+  forget.hidden = !hasToken();
   const text = error instanceof ApiError ? error.message : "This page has made a mistake; the browser's console says which.";
   if (!(error instanceof ApiError)) console.error(error);
   const notice = document.getElementById("notice");

@@ -6,7 +6,7 @@ import { changed, href } from "./routes.js";
 
 // Each a shape of its own: colour is never the only sign.
 const SHAPES = {
-  failing: "M8 1.5 14.5 8 8 14.5 1.5 8zM5.5 5.5l5 5m0-5-5 5",
+  failing: "M8 1.2 14.8 8 8 14.8 1.2 8zM8 5v3.4m0 2.3v.2",
   unwell: "M8 2 15 14H1zM8 6.5v3.5m0 1.8v.4",
   unknown: "M8 1.5a6.5 6.5 0 1 0 .01 0M6 6.2a2 2 0 1 1 2.6 2.2c-.5.2-.6.6-.6 1.1m0 2v.3",
   unwatched: "M2 8s2.2-4 6-4 6 4 6 4-2.2 4-6 4-6-4-6-4zM2.5 13.5l11-11",
@@ -18,7 +18,7 @@ const SEVERITY_LOOK = { critical: "failing", major: "unwell", minor: "unwell", w
 export function icon(look) {
   return svg(
     "svg",
-    { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
+    { class: `icon ${look in SHAPES ? look : "unknown"}`, viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
     svg("path", { d: SHAPES[look] ?? SHAPES.unknown }),
   );
 }
@@ -52,7 +52,8 @@ export function time(iso) {
 /** A moment in full, for where there is room. */
 export const fullTime = (iso) => [
   h("time", { datetime: iso, class: "plain" }, relative(iso)),
-  h("span", { class: "muted exact" }, ` ${exact(iso)}`),
+  " ",
+  h("span", { class: "muted exact" }, exact(iso)),
 ];
 
 export function refreshTimes(root) {

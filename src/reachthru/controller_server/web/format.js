@@ -18,6 +18,7 @@ export const now = () => Date.now() + skewMs;
 export function relative(iso) {
   const seconds = (now() - Date.parse(iso)) / 1000;
   if (!Number.isFinite(seconds)) return String(iso);
+  if (seconds < -1) return `in ${milliseconds(-seconds * 1000)}`;
   if (seconds < 1) return "now";
   if (seconds < 60) return `${Math.floor(seconds)} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
@@ -35,7 +36,7 @@ export function milliseconds(ms) {
   const size = Math.abs(ms);
   if (size >= 60_000) return duration(size / 1000, ms < 0);
   if (size >= 1000) return `${(ms / 1000).toFixed(size >= 10_000 ? 1 : 2)} s`;
-  return `${size >= 100 ? ms.toFixed(0) : ms.toFixed(1)} ms`;
+  return `${size >= 100 || size === 0 ? ms.toFixed(0) : ms.toFixed(1)} ms`;
 }
 
 function duration(seconds, negative) {
@@ -45,6 +46,9 @@ function duration(seconds, negative) {
     return `${sign}${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
   return `${sign}${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
+
+/** What somebody has set: 400 ms, 2 s. */
+export const interval = (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
 
 /** "for 3 min 4 s", between two ISO times; the second one is now where there is none. */
 export function lasting(from, to) {

@@ -1,7 +1,7 @@
 // How quickly a guest answered of late: a picture, and the same in words.
 
 import { h, svg } from "./dom.js";
-import { exact, milliseconds, plural, relative } from "./format.js";
+import { exact, interval, milliseconds, plural, relative } from "./format.js";
 
 const WIDTH = 600;
 const HEIGHT = 96;
@@ -25,7 +25,7 @@ export function sparkline(samples) {
   return h(
     "figure",
     { class: "spark" },
-    h("div", { class: "axis", "aria-hidden": "true" }, h("span", {}, milliseconds(scale)), h("span", {}, "0 ms")),
+    h("div", { class: "axis", "aria-hidden": "true" }, h("span", {}, interval(scale)), h("span", {}, "0 ms")),
     picture(samples, scale, text),
     h(
       "figcaption",

@@ -12,7 +12,7 @@ import {
   verdictBadge,
 } from "../badges.js";
 import { h } from "../dom.js";
-import { count, exact, lasting, milliseconds, plural, VERDICTS, words } from "../format.js";
+import { count, exact, interval, lasting, milliseconds, plural, VERDICTS, words } from "../format.js";
 import { href } from "../routes.js";
 
 const muted = (text) => h("span", { class: "muted" }, text);
@@ -58,11 +58,6 @@ export const FAULT = {
   told: { label: "Told", class: "wide", cell: told },
 };
 
-const guestName = (guest) => [
-  guestLink(guest.uuid, guest.name),
-  h("span", { class: "below muted mono" }, guest.uuid),
-];
-
 function guestState(guest) {
   const said = guest.faults.map(words);
   const hypervisor = guest.state === "running" ? "" : words(guest.state);
@@ -75,13 +70,14 @@ function guestState(guest) {
 }
 
 export const GUEST = {
-  name: { label: "Guest", key: "name", cell: guestName },
+  name: { label: "Guest", key: "name", cell: (guest) => guestLink(guest.uuid, guest.name) },
   verdict: { label: "State", key: "worst", cell: guestState },
+  uuid: { label: "UUID", class: "wide mono muted", cell: (guest) => guest.uuid },
   host: { label: "Host", key: "host", class: "mid", cell: (guest) => hostLink(guest.host) },
   interval: {
     label: "Interval",
     class: "number wide",
-    cell: (guest) => (guest.interval_ms === null ? muted("–") : milliseconds(guest.interval_ms)),
+    cell: (guest) => (guest.interval_ms === null ? muted("–") : interval(guest.interval_ms)),
   },
   roundTrip: {
     label: "Round trip",

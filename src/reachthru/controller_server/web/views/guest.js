@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { facts, fullTime, groupLink, hostLink, icon, panel, verdictBadge } from "../badges.js";
 import { h, refill } from "../dom.js";
-import { milliseconds, words } from "../format.js";
+import { interval, words } from "../format.js";
 import { sparkline } from "../sparkline.js";
 import { Table } from "../table.js";
 import { FAULT } from "./columns.js";
@@ -94,7 +94,7 @@ const guestFacts = (guest, groups) =>
     ["UUID", h("span", { class: "mono" }, guest.uuid)],
     ["Host", hostLink(guest.host)],
     ["Hypervisor says", words(guest.state)],
-    ["Challenged each", guest.interval_ms === null ? "not at all" : milliseconds(guest.interval_ms)],
+    ["Challenged each", guest.interval_ms === null ? "not at all" : interval(guest.interval_ms)],
     ["Last answer", guest.last_seen_at ? fullTime(guest.last_seen_at) : "never"],
     ["Group", groups.length ? groups.map((id) => groupLink(id, id)) : null],
     ["Note", guest.note],

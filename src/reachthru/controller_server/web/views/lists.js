@@ -12,7 +12,7 @@ export const guests = (_id, query) =>
   new ListView({
     title: "Guests",
     kind: "instances",
-    columns: [GUEST.name, GUEST.verdict, GUEST.host, GUEST.interval, GUEST.roundTrip, GUEST.seen],
+    columns: [GUEST.name, GUEST.verdict, GUEST.host, GUEST.uuid, GUEST.interval, GUEST.roundTrip, GUEST.seen],
     rowKey: (guest) => guest.uuid,
     query,
     empty: "No such guest. Host agents report those whose flavor or port asks for it.",

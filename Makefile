@@ -34,8 +34,8 @@ chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (
 	@CHAOS_S=$${CHAOS_S:-600} PARTITION_S=$${PARTITION_S:-60} \
 		$(BIN)/pytest -q -s tests/chaos tests/integration/host_agent/test_partition.py
 
-bench: setup ## all benchmarks, as a table and build/bench.json
-	@PYTHONPATH=tests $(BIN)/python -m benchmarks
+bench: setup ## all benchmarks, as tables and build/bench.json (BENCH="heartbeat guest": some only)
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## forget what was built and installed here
 	rm -rf build .venv .venv-*

@@ -1,16 +1,29 @@
 """One figure, the table of them, and `build/bench.json`."""
 
 import json
-import os
-import platform
-import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.goals import Goal, goal_of
+from benchmarks.machine import machine, source
+
 BENCH_JSON = Path("build/bench.json")
+# What the first word of a result's name says, up to its first "_".
+GROUPS = {
+    "heartbeat": "Heartbeat: what a round trip costs the host agent",
+    "lateness": "Heartbeat: what a round trip costs the host agent",
+    "agent": "Heartbeat: what a round trip costs the host agent",
+    "detection": "Detection: from a guest's deadline to the fault",
+    "broadcast": "Broadcast: from guest to guest",
+    "fault": "Faults: from the agent's outbox to the sinks",
+    "guest": "Guest daemon",
+}
+PLAIN_WIDTH_CHARS = 150  # where it is no terminal that is printed to
 
 
 @dataclass(frozen=True)
@@ -27,56 +40,96 @@ class Result:
     def ratio(self) -> float | None:
         return None if not self.reference else round(self.value / self.reference, 2)
 
+    @property
+    def goal(self) -> Goal | None:
+        return goal_of(self.name)
 
-def write(results: list[Result]) -> None:
-    """`build/bench.json`, in the shape that others read."""
-    BENCH_JSON.parent.mkdir(exist_ok=True)
-    report = {
+    @property
+    def met(self) -> bool | None:
+        """None where there is no goal."""
+        return None if self.goal is None else self.goal.is_met(self.value, self.ratio)
+
+    @property
+    def group(self) -> str:
+        first = self.name.partition(".")[0].partition("_")[0]
+        return GROUPS.get(first, first.capitalize())
+
+
+def report(results: Sequence[Result], failed: Sequence[str] = ()) -> dict[str, Any]:
+    """What `build/bench.json` has. `failed` names the benchmarks that broke."""
+    return {
         "machine": machine(),
-        "commit": _output("git", "rev-parse", "HEAD"),
-        "results": [{**asdict(result), "ratio": result.ratio} for result in results],
+        **source(),
+        "failed": list(failed),
+        "results": [
+            {
+                **asdict(result),
+                "ratio": result.ratio,
+                "goal": None if result.goal is None else asdict(result.goal),
+                "met": result.met,
+            }
+            for result in results
+        ],
     }
-    BENCH_JSON.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def show(results: list[Result]) -> None:
-    table = Table(title="Benchmarks (ratio = value / reference, measured in the same run)")
-    for column in ("what", "value", "unit", "reference", "ratio", "detail"):
-        table.add_column(
-            column, justify="right" if column in ("value", "reference", "ratio") else "left"
-        )
+def write(results: Sequence[Result], failed: Sequence[str] = ()) -> None:
+    BENCH_JSON.parent.mkdir(exist_ok=True)
+    BENCH_JSON.write_text(json.dumps(report(results, failed), indent=2) + "\n")
+
+
+def show(results: Sequence[Result], console: Console | None = None) -> None:
+    """A table a group, and what of the goals was met."""
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH_CHARS
+    for group in dict.fromkeys(result.group for result in results):
+        console.print(_table(group, [result for result in results if result.group == group]))
+    console.print(_verdict(results), highlight=False)
+
+
+def _table(title: str, results: Sequence[Result]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("what", no_wrap=True)
+    for column in ("value", "reference", "ratio"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("goal", no_wrap=True)
+    table.add_column("detail", ratio=1)
     for result in results:
         table.add_row(
             result.name,
-            f"{result.value:.1f}",
-            result.unit,
-            "" if result.reference is None else f"{result.reference:.1f}",
+            f"{_shown(result.value)} {result.unit}",
+            "" if result.reference is None else _shown(result.reference),
             "" if result.ratio is None else f"{result.ratio:.2f}",
+            _goal(result),
             result.detail,
         )
-    Console().print(table)
+    return table
 
 
-def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
+def _goal(result: Result) -> str:
+    if result.goal is None:
+        return ""
+    verdict = "[green]met[/green]" if result.met else "[bold red]not met[/bold red]"
+    return f"{result.goal}: {verdict}"
+
+
+def _verdict(results: Sequence[Result]) -> str:
+    with_goal = [result for result in results if result.met is not None]
+    missed = [result.name for result in with_goal if not result.met]
+    text = f"{len(with_goal) - len(missed)} of {len(with_goal)} goals met"
+    if missed:
+        text += f"; not met: {', '.join(missed)}"
+    return (
+        f"{text}.\nA ratio is value / reference, both measured in the same run; the goals are"
+        f" for an idle machine. All figures: {BENCH_JSON}"
     )
-    return {
-        "cpu": model,
-        "cores": os.cpu_count() or 0,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
 
 
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+def _shown(value: float) -> str:
+    """Three digits that say something, and no exponent."""
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{decimals}f}"
 
 
 def percentile(ordered: list[float], share: float) -> float:

@@ -24,7 +24,7 @@ _LOG_TAIL_LINES = 15
 
 _CONTROLLER = """
 [bus]
-url = {bus_url}
+{bus}
 [database]
 connection = sqlite:///{folder}/controller.sqlite
 [api]
@@ -46,9 +46,10 @@ path = {ports}
 [libvirt]
 hotplug = true
 [bus]
-url = {bus_url}
+{bus}
 [outbox]
 path = {folder}/{host}.sqlite
+{more}
 """
 
 
@@ -60,24 +61,34 @@ class Stack:
     """Started at `with`, gone after it, its folder too. Use from one thread.
 
     `ports` is where a directory-discovering agent looks for sockets; `groups` are the server
-    groups, as uuids of instances by the group's id. `add_host` makes it a cloud.
+    groups, as uuids of instances by the group's id. `add_host` makes it a cloud. `bus` is what
+    all settings say of their bus, by default a broker inside the controller; `host_settings` is
+    more for the agents'.
     """
 
     def __init__(
-        self, discovery: str = "directory", groups: Mapping[str, Sequence[str]] | None = None
+        self,
+        discovery: str = "directory",
+        groups: Mapping[str, Sequence[str]] | None = None,
+        *,
+        bus: str | None = None,
+        host_settings: str = "",
     ) -> None:
         # Not pytest's tmp_path: a UNIX socket's path has 107 bytes at most.
         self.folder = Path(tempfile.mkdtemp(prefix="reachthru-"))
         self.ports = self.folder / "ports"
         self.ports.mkdir()
         self.consumer = Consumer()
-        self.bus_port = free_port()
+        bus_port = free_port()
+        self._controller_bus = bus or f"url = mqtt://embedded:{bus_port}"
+        self._host_bus = bus or f"url = mqtt://127.0.0.1:{bus_port}"
+        self._host_settings = host_settings
         self._api_port = free_port()
         self._groups_file = self._write("groups.yaml", json.dumps(groups or {}))
         self._discovery = discovery
         self.controller: Process | None = None
         self.host_agent: Process | None = None
-        self._more_agents: list[Process] = []
+        self.more_agents: list[Process] = []
 
     def start(self) -> None:
         """Returns when the agent has been seen by the controller. Raises `StackError`."""
@@ -89,7 +100,7 @@ class Stack:
         settings = self._write(
             "controller.conf",
             _CONTROLLER.format(
-                bus_url=f"mqtt://embedded:{self.bus_port}",
+                bus=self._controller_bus,
                 folder=self.folder,
                 api_port=self._api_port,
                 webhook_url=self.consumer.url,
@@ -106,7 +117,7 @@ class Stack:
         """Another compute node, whose agent looks for sockets in the folder that this returns."""
         ports = self.folder / f"ports-{host}"
         ports.mkdir()
-        self._more_agents.append(self._agent(host, "directory", ports))
+        self.more_agents.append(self._agent(host, "directory", ports))
         self._wait_online(host)
         return ports
 
@@ -189,7 +200,7 @@ class Stack:
         self.close()
 
     def _daemons(self) -> list[Process]:
-        daemons = (*self._more_agents, self.host_agent, self.controller)
+        daemons = (*self.more_agents, self.host_agent, self.controller)
         return [daemon for daemon in daemons if daemon is not None]
 
     def _wait_online(self, name: str) -> None:
@@ -206,8 +217,9 @@ class Stack:
                 host=host,
                 discovery=discovery,
                 ports=ports,
-                bus_url=f"mqtt://127.0.0.1:{self.bus_port}",
+                bus=self._host_bus,
                 folder=self.folder,
+                more=self._host_settings,
             ),
         )
         return self._daemon("reachthru-host", settings)

@@ -6,10 +6,10 @@ Exit status: 0 fine (and healthy), 1 failed (or unhealthy), 2 wrong usage or set
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from reachthru.guest_daemon.errors import CommandError, NoDaemonError
+from reachthru.guest_daemon.small_msgspec import import_msgspec_small
 
 if TYPE_CHECKING:
     from reachthru.guest_daemon.arguments import Arguments
@@ -20,7 +20,7 @@ STATUS_TIMEOUT_S = 5.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
-    _import_msgspec_small()
+    import_msgspec_small()  # before anything else imports it
     from reachthru.guest_daemon.arguments import read_arguments
     from reachthru.guest_daemon.settings import load
 
@@ -89,18 +89,3 @@ def _print(status: dict[str, Any], arguments: "Arguments", text: str) -> None:
     import msgspec
 
     print(msgspec.json.encode(status).decode() if arguments.as_json else text)
-
-
-def _import_msgspec_small() -> None:
-    """Imports msgspec without typing_extensions, which it takes where it finds it.
-
-    From Python 3.11 on `typing` has all that msgspec needs; the other one brings `inspect`, `ast`
-    and `tokenize`, an eighth of this daemon's memory.
-    """
-    if "msgspec" in sys.modules or "typing_extensions" in sys.modules:
-        return
-    sys.modules["typing_extensions"] = cast("ModuleType", None)  # "there is none", for an import
-    try:
-        import msgspec  # noqa: F401 - loaded for those that come after
-    finally:
-        del sys.modules["typing_extensions"]

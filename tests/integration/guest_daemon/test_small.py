@@ -5,10 +5,11 @@ import sys
 import time
 
 HEAVY = {
-    *("asyncio", "argparse", "concurrent", "ctypes", "difflib", "email", "hashlib", "http"),
-    *("importlib.metadata", "inspect", "ipaddress", "json", "logging", "multiprocessing"),
-    *("pathlib", "random", "shutil", "ssl", "statistics", "subprocess", "tempfile", "threading"),
-    *("typing_extensions", "urllib", "xml", "serial"),
+    *("asyncio", "argparse", "concurrent", "ctypes", "decimal", "difflib", "email", "hashlib"),
+    *("http", "importlib.metadata", "inspect", "ipaddress", "json", "logging", "msgspec.inspect"),
+    *("multiprocessing", "pathlib", "platform", "random", "shutil", "ssl", "statistics"),
+    *("subprocess", "tempfile", "threading", "typing_extensions", "urllib", "uuid", "xml"),
+    *("serial",),
 }
 RSS_LIMIT_KIB = 14 * 1024
 COMPILE_ALLOWANCE_KIB = 2 * 1024  # where no bytecode is kept, the compiler's leavings count too

@@ -1,0 +1,162 @@
+"""What the guest daemon costs its VM: memory, start, CPU at two intervals; here and in a VM.
+
+Started as its package does it, with no `site`. The reference is a selectors loop with json, which
+does nothing but answer (`reference_guest.py`). The host is this process: not counted.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+import reachthru
+from benchmarks import guest_vm
+from benchmarks.guest_host import LIMIT_S, GuestPort, challenge_all
+from benchmarks.process import cpu_s, pss_mib, rss_mib
+from benchmarks.results import Result, percentile
+
+STARTS = 20
+SECONDS = 20
+INTERVALS_MS = (1000, 100)
+DAEMON = "from reachthru.guest_daemon.cli import main; sys.exit(main())"
+REFERENCE = "from benchmarks.reference_guest import main; main(sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One guest program: memory in MiB, CPU in percent of a core by interval in ms."""
+
+    rss_mib: float
+    pss_mib: float
+    cpu_percent: dict[int, float]
+
+
+def run() -> list[Result]:
+    return [*here(), *guest_vm.run()]
+
+
+def here(starts: int = STARTS, seconds: float = SECONDS) -> list[Result]:
+    with tempfile.TemporaryDirectory(prefix="reachthru-bench-") as folder:
+        path = Path(folder) / "port.sock"
+        daemon, reference = _daemon(Path(folder), path), [*_python(REFERENCE), str(path)]
+        print(f"guest: {starts} starts ...", flush=True)
+        started_ms = _starts(path, daemon, reference, starts)
+        print(f"guest: CPU for {seconds:g} s ...", flush=True)
+        ours, floor = _lives(path, daemon, reference, seconds)
+    memory = f"Pss {ours.pss_mib:.1f}, reference {floor.pss_mib:.1f}"
+    slow = ", ".join(f"p90 {percentile(times, 0.9):.0f}" for times in started_ms)
+    start, start_floor = (percentile(times, 0.5) for times in started_ms)
+    return [
+        Result("guest_rss", ours.rss_mib, "MiB", floor.rss_mib, memory),
+        Result("guest_start", start, "ms", start_floor, f"exec to Init; {slow} (reference)"),
+        *(
+            Result(
+                f"guest_cpu.{interval_ms}ms",
+                ours.cpu_percent[interval_ms],
+                "%",
+                floor.cpu_percent[interval_ms],
+                f"of a core; {ours.cpu_percent[interval_ms] * interval_ms * 10:.0f} us a challenge",
+            )
+            for interval_ms in INTERVALS_MS
+        ),
+    ]
+
+
+class Guest:
+    """One program that connects to `path`. Entering returns when it has registered."""
+
+    def __init__(self, path: Path, command: list[str]) -> None:
+        self._path = path
+        self._command = command
+
+    def __enter__(self) -> Self:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self._path))
+            listener.listen(1)
+            listener.settimeout(LIMIT_S)
+            began = time.monotonic()
+            self.process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
+            connection, _ = listener.accept()
+            self.port = GuestPort(connection)
+            self.port.wait_init()
+            self.started_ms = (time.monotonic() - began) * 1000
+        self._path.unlink()
+        self.port.acknowledge()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.port.connection.close()
+
+
+def _starts(
+    path: Path, daemon: list[str], reference: list[str], count: int
+) -> tuple[list[float], list[float]]:
+    """Milliseconds from exec to Init, sorted; in turns. The first of each writes its bytecode."""
+    took_ms: tuple[list[float], list[float]] = ([], [])
+    for number in range(count + 1):
+        for command, times in zip((daemon, reference), took_ms, strict=True):
+            with Guest(path, command) as guest:
+                if number:
+                    times.append(guest.started_ms)
+    return sorted(took_ms[0]), sorted(took_ms[1])
+
+
+def _lives(
+    path: Path, daemon: list[str], reference: list[str], seconds: float
+) -> tuple[Measured, Measured]:
+    """Both programs at both intervals, all in the same seconds."""
+    with ExitStack() as stack:
+        crowd = [
+            [(stack.enter_context(Guest(path, command)), ms) for ms in INTERVALS_MS]
+            for command in (daemon, reference)
+        ]
+        everyone = [(guest, ms) for guests in crowd for guest, ms in guests]
+        before_s = {guest: cpu_s(guest.process.pid) for guest, _ms in everyone}
+        challenge_all([(guest.port, ms) for guest, ms in everyone], seconds)
+        ours, floor = (
+            Measured(
+                rss_mib(guests[0][0].process.pid),
+                pss_mib(guests[0][0].process.pid),
+                {
+                    ms: (cpu_s(guest.process.pid) - before_s[guest]) / seconds * 100
+                    for guest, ms in guests
+                },
+            )
+            for guests in crowd
+        )
+    return ours, floor
+
+
+def _daemon(folder: Path, port: Path) -> list[str]:
+    settings = folder / "guest.toml"
+    quoted = json.dumps(f"unix://{port}")
+    settings.write_text(
+        f"[channel]\nport = {quoted}\n[heartbeat]\ninterval_ms = 1000\n"
+        f"[applications]\nsocket = {json.dumps(str(folder / 'door.sock'))}\n"
+    )
+    return [*_python(DAEMON), "run", "--config", str(settings)]
+
+
+def _python(program: str) -> list[str]:
+    places = {
+        str(Path(module.__file__).parent.parent)
+        for module in (reachthru, msgspec, guest_vm)
+        if module.__file__
+    }
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path += {sorted(places)}; {program}",
+    ]

@@ -56,10 +56,10 @@ def _machine(name: str) -> str:
     for (state, what), (after, action) in _MACHINES[name]._TRANSITIONS.items():
         if state is not after or action is not None:
             arrows[state, after].append(what.name.lower())
-    lines = [
-        f'  {before.name} -> {after.name} [label="{"\\n".join(inputs)}"]\n'
-        for (before, after), inputs in arrows.items()
-    ]
+    lines = []
+    for (before, after), inputs in arrows.items():
+        label = "\\n".join(inputs)
+        lines.append(f'  {before.name} -> {after.name} [label="{label}"]\n')
     return f'digraph "{name}" {{\n{_STYLE}{"".join(lines)}}}\n'
 
 

@@ -57,6 +57,8 @@ def _schema() -> dict[str, Any]:
         openapi_config=OpenAPIConfig(title="reachthru", version="1", use_handler_docstrings=True),
     )
     schema: dict[str, Any] = json.loads(json.dumps(documented.openapi_schema.to_schema()))
+    stream = schema["paths"]["/v1/events"]["get"]["responses"]["200"]
+    stream["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     for path in schema["paths"].values():
         for operation in path.values():
             operation["responses"].pop("400", None)  # Litestar's own words, which ours replace
@@ -70,7 +72,7 @@ def _page(schema: dict[str, Any]) -> str:
         for method, operation in operations.items():
             parts.append(f"\n## {method.upper()} {path}\n\n")
             if text := operation.get("description"):
-                parts.append(f"{' '.join(text.replace('`', '`').split())}\n\n")
+                parts.append(f"{' '.join(text.split())}\n\n")
             rows = [
                 (code(one["name"]), one["in"], _type(one["schema"]))
                 for one in operation.get("parameters", [])

@@ -1,11 +1,9 @@
 """reference/settings-*.md: every setting of the three daemons, with its default."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args, get_type_hints
 
-from msgspec import NODEFAULT, Struct, structs
+from msgspec import NODEFAULT, structs
 from oslo_config import cfg
 
 from docs_reference.markdown import GENERATED, code, table
@@ -88,6 +86,24 @@ _TOML = (
     ("[applications]", guest.Applications, "The door of the applications in this VM."),
 )
 
+# Here and not in the daemon, which is in every VM and small.
+_TOML_MEANING = {
+    "port": "where the host is",
+    "dialect": "`mux`: the base layer and every application; `bare`: heartbeats only",
+    "service_level": "how soon a fault must be known: SAL1 is 400 ms between challenges, SAL2 2 s,"
+    " SAL3 4 s; SAL1 where neither this nor `interval_ms` is given",
+    "interval_ms": "between challenges, in the place of `service_level`",
+    "corrective_action": "what the host should do when this VM is unhealthy; `none`: not even a fault",
+    "heartbeat.name": "what faults call this VM; its host name by default",
+    "name": "what faults call this check",
+    "command": "0 is healthy; the first line of its output becomes the fault's text",
+    "systemd_unit": "healthy while this unit is active",
+    "unhealthy_file": "unhealthy while this file is there; its first line becomes the fault's text",
+    "interval_s": "between two runs",
+    "timeout_s": "a run that takes longer is unhealthy",
+    "socket": "where applications register, and commands ask",
+}
+
 
 def _guest() -> str:
     parts = [
@@ -98,10 +114,15 @@ def _guest() -> str:
     ]
     for title, section, text in _TOML:
         rows = [
-            (code(field.name), code(_toml_default(field)), section.ALLOWED[field.name])
+            (
+                code(field.name),
+                code(_toml_default(field)),
+                section.ALLOWED[field.name],
+                _TOML_MEANING.get(f"{title[1:-1]}.{field.name}") or _TOML_MEANING[field.name],
+            )
             for field in structs.fields(section)
         ]
-        parts.append(f"\n## {title}\n\n{text.strip()}\n\n{table(('key', 'default', 'allowed'), rows)}")
+        parts.append(f"\n## {title}\n\n{text.strip()}\n\n{table(_COLUMNS, rows)}")
     return "".join(parts)
 
 

@@ -26,8 +26,11 @@ def pages(_docs: Path) -> dict[str, str]:
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Every command's parser, by its words: `reachthru hosts forget`."""
     found: dict[str, argparse.ArgumentParser] = {}
-    for top in (*_operators(), guest.parser(), host._parser(), controller._parser()):
-        found |= {parser.prog: parser for parser in _tree(top)}
+    for name, top in zip(cli._COMMANDS, _operators(), strict=True):
+        mine = f"reachthru {name}"
+        found |= {one.prog: one for one in _tree(top) if f"{one.prog} ".startswith(f"{mine} ")}
+    for top in (guest.parser(), host._parser(), controller._parser()):
+        found |= {one.prog: one for one in _tree(top)}
     return found
 
 

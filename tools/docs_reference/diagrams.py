@@ -6,6 +6,7 @@ changed: two releases of Graphviz never draw the same, and `--check` needs none.
 
 import configparser
 import hashlib
+import itertools
 import re
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from reachthru.protocol.heartbeat import guest, host
 
 ROOT = Path(__file__).parents[2]
 _STYLE = """  bgcolor="transparent"
-  node [shape=box, style="rounded,filled", fillcolor="#eef3f8", color="#44617b", fontname="sans-serif", fontsize=12]
+  node [shape=box, style="rounded,filled", fillcolor="#eef3f8"]
+  node [color="#44617b", fontname="sans-serif", fontsize=12]
   edge [color="#44617b", fontname="sans-serif", fontsize=10]
 """
 _MACHINES: dict[str, Any] = {"heartbeat-host": host, "heartbeat-guest": guest}
@@ -73,7 +75,7 @@ def _layers() -> str:
     for row in names:
         nodes = " ".join(f'"{name}"' for name in row)
         lines.append(f"  {{ rank=same {nodes} }}\n")
-    for above, below in zip(names, names[1:], strict=False):
+    for above, below in itertools.pairwise(names):
         lines += [f'  "{one}" -> "{other}"\n' for one in above for other in below]
     return f'digraph "layers" {{\n{_STYLE}{"".join(lines)}}}\n'
 
@@ -84,6 +86,8 @@ def _svg(path: Path, dot: str) -> str:
     if path.exists() and path.read_text().endswith(mark):
         return path.read_text()
     if shutil.which("dot") is None:
-        sys.exit(f"{path.name} is not current, and only Graphviz can draw it: apt-get install graphviz")
+        sys.exit(
+            f"{path.name} is not current, and only Graphviz can draw it: apt-get install graphviz"
+        )
     drawn = subprocess.run(["dot", "-Tsvg"], input=dot, capture_output=True, text=True, check=True)
     return re.sub(r"<!--.*?-->\n?", "", drawn.stdout, flags=re.S) + mark

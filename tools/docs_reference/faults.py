@@ -8,8 +8,8 @@ from reachthru.protocol.faults import CATALOGUE, EXCUSED
 _INTRO = """
 # Faults
 
-What can be wrong, how bad it is, and what ends it. A fault belongs to one instance, or, `host_lost`,
-to one compute node. Severities are those of ITU-T X.733.
+What can be wrong, how bad it is, and what ends it. A fault belongs to one instance, or
+(`host_lost`) to one compute node. Severities are those of ITU-T X.733.
 
 """
 _EXCUSES = """

@@ -26,12 +26,13 @@ _ERROR = {
 _INTRO = """
 # REST
 
-The controller answers on `[api] listen`, by default `http://127.0.0.1:8780`. Answers are JSON, times
-are UTC in ISO 8601. An error is `{"error": "one line"}` with a status of 4xx or 5xx. Who may ask what
-is in [Doors and locks](../security.md). For machines: [openapi.json](openapi.json).
+The controller answers on `[api] listen`, by default `http://127.0.0.1:8780`. Answers are JSON,
+times are UTC in ISO 8601. An error is `{"error": "one line"}` with a status of 4xx or 5xx. Who may
+ask what is in [Doors and locks](../security.md). For machines: [openapi.json](openapi.json).
 
-`GET /v1/events` is a stream of server-sent events: `event:` is `fault`, `instance` or `host`, `data:` is
-the object that the lists have. At least every 15 s there is a comment, so that a dead connection is seen.
+`GET /v1/events` is a stream of server-sent events: `event:` is `fault`, `instance` or `host`,
+`data:` is the object that the lists have. At least every 15 s there is a comment, so that a dead
+connection is seen.
 """
 
 

@@ -1,6 +1,6 @@
 """reference/settings-*.md: every setting of the three daemons, with its default."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import NODEFAULT, structs
@@ -20,28 +20,32 @@ This section also takes keystoneauth's own options, as in every OpenStack servic
 `project_domain_name`, `region_name`, `valid_interfaces`, `application_credential_id` and the
 others of [its plugins](https://docs.openstack.org/keystoneauth/latest/plugin-options.html).
 """
+_STRICT = (
+    "A name that is not here, or a value that is not allowed, ends the daemon at its start, with one"
+    " line that says what is."
+)
 
 
 def pages(_docs: Path) -> dict[str, str]:
     return {
         "reference/settings-host.md": _ini(
             "Settings of the host agent",
-            "`/etc/reachthru/host.conf`, an INI file, or the file that `--config-file` names.",
+            "`/etc/reachthru/host.conf`, an INI file, or what `--config-file` names.",
             host.OPTIONS,
         ),
         "reference/settings-controller.md": _ini(
             "Settings of the controller",
-            "`/etc/reachthru/controller.conf`, an INI file, or the file that `--config-file` names.",
+            "`/etc/reachthru/controller.conf`, an INI file, or what `--config-file` names.",
             {**controller.OPTIONS, "nova": nova_options()},
         ),
         "reference/settings-guest.md": _guest(),
     }
 
 
-def _ini(title: str, where: str, options: dict[str, Sequence[cfg.Opt]]) -> str:
+def _ini(title: str, where: str, options: Mapping[str, Sequence[cfg.Opt]]) -> str:
     parts = [
-        f"{GENERATED}\n# {title}\n\n{where} A name that is not here, or a value that is not allowed,"
-        " ends the daemon at its start, with one line that says what is.\n"
+        f"{GENERATED}\n# {title}\n\n{where} {_STRICT} A comment has a line of its own: behind a"
+        " value it would be part of it.\n"
     ]
     theirs = {option.dest for option in keystone_session.options([])} - {"password_file"}
     for section, found in options.items():
@@ -82,7 +86,7 @@ def _allowed(option: cfg.Opt) -> str:
 _TOML = (
     ("[channel]", guest.Channel, "The port to the host."),
     ("[heartbeat]", guest.Heartbeat, "What this VM asks of its host."),
-    ("[[health_check]]", guest.HealthCheck, "As many as you like. " + guest.HealthCheck.__doc__),
+    ("[[health_check]]", guest.HealthCheck, f"As many as you like. {guest.HealthCheck.__doc__}"),
     ("[applications]", guest.Applications, "The door of the applications in this VM."),
 )
 
@@ -93,7 +97,7 @@ _TOML_MEANING = {
     "service_level": "how soon a fault must be known: SAL1 is 400 ms between challenges, SAL2 2 s,"
     " SAL3 4 s; SAL1 where neither this nor `interval_ms` is given",
     "interval_ms": "between challenges, in the place of `service_level`",
-    "corrective_action": "what the host should do when this VM is unhealthy; `none`: not even a fault",
+    "corrective_action": "what the host should do about an unhealthy VM; `none`: not even a fault",
     "heartbeat.name": "what faults call this VM; its host name by default",
     "name": "what faults call this check",
     "command": "0 is healthy; the first line of its output becomes the fault's text",
@@ -107,10 +111,8 @@ _TOML_MEANING = {
 
 def _guest() -> str:
     parts = [
-        f"{GENERATED}\n# Settings of the guest daemon\n\n`{guest.DEFAULT_PATH}`, a TOML file, or the"
-        " file that `--config` names. Without one, every default counts. A name that is not here,"
-        " or a value that is not allowed, ends the daemon at its start, with one line that says"
-        " what is.\n"
+        f"{GENERATED}\n# Settings of the guest daemon\n\n`{guest.DEFAULT_PATH}`, a TOML file, or what"
+        f" `--config` names. Without one, every default counts. {_STRICT}\n"
     ]
     for title, section, text in _TOML:
         rows = [

@@ -15,22 +15,50 @@ from reachthru.secret_files import SecretFile, SecretFileError, shown_url
 from reachthru.service import SettingsError
 
 OPTIONS: list[cfg.Opt] = [
-    cfg.StrOpt("listen", default="127.0.0.1:8780"),
-    # Who may ask. none: this machine, anything; the others: whoever has a token.
-    cfg.StrOpt("auth", default="none", choices=["none", "token", "keystone"]),
-    # A token a line; with keystone too, for what can't get tokens there (Prometheus).
-    cfg.StrOpt("reader_token_file", default=""),
-    cfg.StrOpt("admin_token_file", default=""),
-    cfg.StrOpt("keystone_url", default=""),
-    cfg.StrOpt("keystone_ca_file", default=""),
-    cfg.ListOpt("admin_roles", default=["admin"]),
-    cfg.ListOpt("reader_roles", default=["reader"]),
-    # Ids of the projects in which reader_roles count, besides the system.
-    cfg.ListOpt("reader_projects", default=[]),
-    cfg.StrOpt("tls_cert_file", default=""),
-    cfg.StrOpt("tls_key_file", default=""),
-    # Whoever asks must then have a certificate, too.
-    cfg.StrOpt("tls_client_ca_file", default=""),
+    cfg.StrOpt("listen", default="127.0.0.1:8780", help="Address and port of REST."),
+    cfg.StrOpt(
+        "auth",
+        default="none",
+        choices=["none", "token", "keystone"],
+        help="Who may ask. none: this machine, anything; token and keystone: whoever has a token.",
+    ),
+    cfg.StrOpt(
+        "reader_token_file",
+        default="",
+        help="Tokens that may read, one a line; with keystone too, for what can't get tokens"
+        " there.",
+    ),
+    cfg.StrOpt(
+        "admin_token_file", default="", help="Tokens that may change something, one a line."
+    ),
+    cfg.StrOpt("keystone_url", default="", help="Keystone's address, where auth = keystone."),
+    cfg.StrOpt(
+        "keystone_ca_file",
+        default="",
+        help="PEM: the authorities that may vouch for Keystone; empty: the machine's.",
+    ),
+    cfg.ListOpt(
+        "admin_roles",
+        default=["admin"],
+        help="Keystone's roles that may change something, in any project.",
+    ),
+    cfg.ListOpt(
+        "reader_roles",
+        default=["reader"],
+        help="Keystone's roles that may read, in the system and in reader_projects.",
+    ),
+    cfg.ListOpt(
+        "reader_projects",
+        default=[],
+        help="Ids of the projects in which reader_roles count, besides the system.",
+    ),
+    cfg.StrOpt("tls_cert_file", default="", help="PEM: REST's certificate; empty: no TLS."),
+    cfg.StrOpt("tls_key_file", default="", help="PEM: its key."),
+    cfg.StrOpt(
+        "tls_client_ca_file",
+        default="",
+        help="PEM: whoever asks must have a certificate of these authorities, too.",
+    ),
 ]
 
 

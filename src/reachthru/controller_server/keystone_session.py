@@ -39,8 +39,12 @@ _SECRET_OPTIONS = {
     "admin_token": "token",
 }
 _OWN_OPTIONS: list[cfg.Opt] = [
-    # A file with the secret that auth_type needs: password, application_credential_secret or token.
-    cfg.StrOpt("password_file", default=""),
+    cfg.StrOpt(
+        "password_file",
+        default="",
+        help="A file with the secret that auth_type needs: password,"
+        " application_credential_secret or token.",
+    ),
 ]
 
 

@@ -24,25 +24,57 @@ DEFAULT_PATH = Path("/etc/reachthru/controller.conf")
 EMBEDDED = "embedded"
 
 OPTIONS: dict[str, Sequence[cfg.Opt]] = {
-    "DEFAULT": [cfg.BoolOpt("debug", default=False)],
+    "DEFAULT": [cfg.BoolOpt("debug", default=False, help="Log more, for who looks for a mistake.")],
     "bus": bus_settings.options(
         "mqtt://embedded",
         "Where agents are found: mqtt[s]://host[:port] or mqtt://embedded[:port].",
     ),
     "database": [
-        cfg.StrOpt("connection", default="sqlite:////var/lib/reachthru/controller.sqlite"),
-        cfg.StrOpt("password_file", default=""),
-        cfg.FloatOpt("keep_cleared_days", default=30.0, min=0.01),
-        cfg.IntOpt("max_cleared_faults", default=100_000, min=0),
+        cfg.StrOpt(
+            "connection",
+            default="sqlite:////var/lib/reachthru/controller.sqlite",
+            help="SQLAlchemy's address of the database: sqlite:///PATH, or"
+            " postgresql+psycopg://USER@HOST/NAME.",
+        ),
+        cfg.StrOpt(
+            "password_file",
+            default="",
+            help="The password that goes with connection is this file's first line.",
+        ),
+        cfg.FloatOpt(
+            "keep_cleared_days",
+            default=30.0,
+            min=0.01,
+            help="Faults that are over, and were told to every sink, are kept so long.",
+        ),
+        cfg.IntOpt(
+            "max_cleared_faults", default=100_000, min=0, help="And no more of them than these."
+        ),
     ],
     "api": api_settings.OPTIONS,
     "groups": [
-        cfg.StrOpt("static_file", default=""),
-        cfg.BoolOpt("show_hosts", default=False),
+        cfg.StrOpt(
+            "static_file",
+            default="",
+            help="Server groups in YAML, {group: [instance uuid, ...]}, where there is no Nova.",
+        ),
+        cfg.BoolOpt(
+            "show_hosts",
+            default=False,
+            help="Guests may know on which compute nodes their groups' members run.",
+        ),
     ],
-    # A host whose agent is silent for so long is lost; 0: none ever is. Agents report each 5 s.
-    "hosts": [cfg.FloatOpt("lost_after_s", default=30.0, min=0.0, max=86_400.0)],
-    "sinks": [cfg.ListOpt("enabled", default=["log"])],
+    "hosts": [
+        cfg.FloatOpt(
+            "lost_after_s",
+            default=30.0,
+            min=0.0,
+            max=86_400.0,
+            help="A host whose agent is silent for so long is lost; 0: none ever is. Agents"
+            " report each 5 s.",
+        )
+    ],
+    "sinks": [cfg.ListOpt("enabled", default=["log"], help="Who is told of faults, by name.")],
     **sinks.options(),
 }
 

@@ -46,12 +46,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="where the results go (default: %(default)s)",
     )
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="FOLDER",
+        help="only put the guest's kernel and initramfs there, for a VM of your own; x86_64",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """0 if every step was seen, else 1."""
     view = TerminalView(Console(highlight=False))
+    if args.image is not None:
+        return _give_image(view, args.image)
     try:
         machine = _machine(view)
         steps = _play(view, machine)
@@ -68,6 +76,22 @@ def run(args: argparse.Namespace) -> int:
     if seen < len(steps):
         return 1
     view.say(_NEXT)
+    return 0
+
+
+def _give_image(view: TerminalView, folder: Path) -> int:
+    """What the tutorial boots. It has the guest daemon, and a shell on its serial console."""
+    try:
+        image = build_image(BUILD_DIR, view.note)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image.kernel, folder / "kernel")
+        shutil.copyfile(image.initramfs, folder / "initramfs")
+    except (DemoError, OSError) as error:
+        view.fail(f"no image: {error}", [])
+        return 1
+    finally:
+        view.close()
+    view.say(f"{folder}/kernel and {folder}/initramfs are what QEMU boots.")
     return 0
 
 

@@ -21,16 +21,32 @@ USUAL_API_PORT = 8780
 OWN_OPTIONS: list[cfg.Opt] = [
     # RabbitMQ, where Nova's notifications are; empty: no Nova. What else the connection needs
     # goes behind a question mark, by oslo.messaging's names: ?ssl=true&amqp_durable_queues=true
-    cfg.StrOpt("notifications_url", default="", secret=True),
-    # A file with that URL's password, where the URL has none.
-    cfg.StrOpt("notifications_password_file", default=""),
+    cfg.StrOpt(
+        "notifications_url",
+        default="",
+        secret=True,
+        help="RabbitMQ, where Nova's notifications are; empty: no Nova.",
+    ),
+    cfg.StrOpt(
+        "notifications_password_file",
+        default="",
+        help="A file with that URL's password, where the URL has none.",
+    ),
     # Our own queue on that RabbitMQ: one for each controller, and the same one after a restart.
     # Empty: reachthru-<this machine's name>, with [api] listen's port if that is not 8780.
     # RabbitMQ keeps it while the controller is away, and forever if its host is given up: an
     # `expires` policy on "^reachthru-" is advisable.
-    cfg.StrOpt("notifications_pool", default=""),
-    # How often all is read anew, in case a notification was lost.
-    cfg.FloatOpt("snapshot_interval_s", default=60.0, min=1.0),
+    cfg.StrOpt(
+        "notifications_pool",
+        default="",
+        help="Our own queue there; empty: reachthru- and this machine's name.",
+    ),
+    cfg.FloatOpt(
+        "snapshot_interval_s",
+        default=60.0,
+        min=1.0,
+        help="Seconds after which all is read anew, in case a notification was lost.",
+    ),
 ]
 
 _TIMEOUT_S = 10.0  # where [nova] timeout is not set

@@ -57,11 +57,17 @@ class DoctorSink(ServiceSink):
                 "shape",
                 default="specification",
                 choices=["specification", "sample_inspector", "vitrage"],
+                help="Which of the event's three shapes the inspector reads.",
             ),
             # Where events go, as it is; empty, with an auth_type: Vitrage of Keystone's catalog.
-            cfg.StrOpt("url", default=""),
-            # How often every active fault is told again, as an inspector forgets; 0: never.
-            cfg.FloatOpt("reconcile_interval", default=60.0, min=0.0),
+            cfg.StrOpt("url", default="", help="Where events are posted."),
+            cfg.FloatOpt(
+                "reconcile_interval",
+                default=60.0,
+                min=0.0,
+                help="Seconds after which every active fault is told again, as an inspector"
+                " forgets; 0: never.",
+            ),
         ]
     )
     concurrency = 8

@@ -37,14 +37,20 @@ _THEIR_NAMES = {"ca_file": "cafile", "cert_file": "certfile", "key_file": "keyfi
 def service_options(timeout_s: float = 5.0) -> list[cfg.Opt]:
     """What `ServiceClient` needs of its section: keystoneauth's names, which stand first."""
     return [
-        cfg.FloatOpt("timeout", default=timeout_s, min=0.1, max=60.0),
-        # Whose certificates are trusted (default: the machine's authorities), and ours.
-        cfg.StrOpt("cafile"),
-        cfg.StrOpt("certfile"),
-        cfg.StrOpt("keyfile"),
-        cfg.BoolOpt("insecure", default=False),
-        # Where the service is; empty: where Keystone's catalog has it.
-        cfg.StrOpt("endpoint_override"),
+        cfg.FloatOpt(
+            "timeout", default=timeout_s, min=0.1, max=60.0, help="Seconds that an answer may take."
+        ),
+        cfg.StrOpt(
+            "cafile",
+            help="PEM: the authorities that may vouch for the receiver; empty: the machine's.",
+        ),
+        cfg.StrOpt("certfile", help="PEM: our certificate, where the receiver wants one."),
+        cfg.StrOpt("keyfile", help="PEM: its key."),
+        cfg.BoolOpt("insecure", default=False, help="Trust any certificate."),
+        cfg.StrOpt(
+            "endpoint_override",
+            help="Where the service is; empty: where Keystone's catalogue has it.",
+        ),
     ]
 
 

@@ -37,8 +37,13 @@ class MasakariSink(ServiceSink):
         [
             *service_options(TIMEOUT_S),
             *recovery.OPTIONS,
-            # What is said of a lost host. NORMAL where something fences hosts, and only there.
-            cfg.StrOpt("host_status", default="UNKNOWN", choices=["UNKNOWN", "NORMAL"]),
+            cfg.StrOpt(
+                "host_status",
+                default="UNKNOWN",
+                choices=["UNKNOWN", "NORMAL"],
+                help="What is said of a lost host. NORMAL where something fences hosts, and"
+                " only there.",
+            ),
         ]
     )
     concurrency = 4

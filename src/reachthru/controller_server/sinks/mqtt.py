@@ -40,7 +40,11 @@ class MqttSink(Sink):
     name: ClassVar[str] = "mqtt"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = [
         *bus_settings.options("", "The broker to publish faults at: mqtt[s]://host[:port]."),
-        cfg.StrOpt("topic", default="reachthru/1/faults"),
+        cfg.StrOpt(
+            "topic",
+            default="reachthru/1/faults",
+            help="Published on this topic, a slash, and the instance's (or the host's) id.",
+        ),
     ]
     concurrency = 50
 

@@ -12,15 +12,20 @@ from reachthru.controller_server.model import Fault
 from reachthru.protocol.faults import FaultKind, FaultStatus
 
 OPTIONS: list[cfg.Opt] = [
-    # Guests are repaired whose corrective_action is one of these; empty: all. It is no matter where
-    # QEMU or the host is gone: there is no guest to spare.
     cfg.ListOpt(
         "corrective_actions",
         default=[],
         item_type=types.String(choices=["none", "log", "reboot", "stop", "unknown"]),
+        help="Guests are repaired whose corrective_action is one of these; empty: all. It"
+        " does not matter where QEMU or the host is gone.",
     ),
-    # How often they are told again while the fault lasts, which repairs again; 0: never.
-    cfg.FloatOpt("reconcile_interval", default=0.0, min=0.0),
+    cfg.FloatOpt(
+        "reconcile_interval",
+        default=0.0,
+        min=0.0,
+        help="Seconds after which what is active is told again, which may repair it again; 0:"
+        " never.",
+    ),
 ]
 
 _NO_GUEST_TO_SPARE = frozenset({FaultKind.INSTANCE_LOST, FaultKind.HOST_LOST})

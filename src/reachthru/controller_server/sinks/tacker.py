@@ -59,7 +59,13 @@ class TackerSink(ServiceSink):
         [
             *service_options(),
             *recovery.OPTIONS,
-            cfg.StrOpt("call", default="heal", choices=["heal", "notify"]),
+            cfg.StrOpt(
+                "call",
+                default="heal",
+                choices=["heal", "notify"],
+                help="heal: asked to heal the VNF instance; notify: Tacker's notification for"
+                " its maintenance plugin.",
+            ),
         ]
     )
     concurrency = 4

@@ -34,7 +34,12 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%f"  # Vitrage's, in UTC; it insists on the fra
 _PATIENCE = frozenset({401, 403, 404})
 
 _OWN_OPTIONS: list[cfg.Opt] = [
-    cfg.StrOpt("via", default="bus", choices=["bus", "event_api"]),
+    cfg.StrOpt(
+        "via",
+        default="bus",
+        choices=["bus", "event_api"],
+        help="Over Vitrage's RabbitMQ, or its event API.",
+    ),
     # via = bus: Vitrage's RabbitMQ, with the locks as in [bus]. What Vitrage's settings say of its
     # queues goes behind a question mark: ?amqp_durable_queues=true
     *(
@@ -43,10 +48,19 @@ _OWN_OPTIONS: list[cfg.Opt] = [
         if option.dest not in ("username", "password_file")
     ),
     # With via = event_api they are Keystone's, as are all of keystoneauth's options.
-    cfg.StrOpt("username"),
-    cfg.StrOpt("password_file", default=""),
-    # How often every active fault is told again; 0: never.
-    cfg.FloatOpt("reconcile_interval", default=60.0, min=0.0),
+    cfg.StrOpt("username", help="Who we are at Vitrage's RabbitMQ, or at Keystone."),
+    cfg.StrOpt(
+        "password_file",
+        default="",
+        help="The password that goes with username, or the secret that auth_type needs, is"
+        " this file's first line.",
+    ),
+    cfg.FloatOpt(
+        "reconcile_interval",
+        default=60.0,
+        min=0.0,
+        help="Seconds after which every active fault is told again; 0: never.",
+    ),
 ]
 
 

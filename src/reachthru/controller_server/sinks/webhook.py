@@ -45,15 +45,30 @@ class WebhookSink(Sink):
 
     name: ClassVar[str] = "webhook"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = [
-        cfg.StrOpt("url", default=""),
-        cfg.FloatOpt("timeout", default=5.0, min=0.1, max=60.0),
-        # Whose certificates are trusted (default: the machine's authorities), and ours.
-        cfg.StrOpt("ca_file", default=""),
-        cfg.StrOpt("cert_file", default=""),
-        cfg.StrOpt("key_file", default=""),
-        # What each POST is signed with.
-        cfg.StrOpt("secret_file", default=""),
-        cfg.FloatOpt("reconcile_interval", default=0.0, min=0.0),
+        cfg.StrOpt("url", default="", help="Where each change of a fault is posted."),
+        cfg.FloatOpt(
+            "timeout", default=5.0, min=0.1, max=60.0, help="Seconds that an answer may take."
+        ),
+        cfg.StrOpt(
+            "ca_file",
+            default="",
+            help="PEM: the authorities that may vouch for the receiver; empty: the machine's.",
+        ),
+        cfg.StrOpt(
+            "cert_file", default="", help="PEM: our certificate, where the receiver wants one."
+        ),
+        cfg.StrOpt("key_file", default="", help="PEM: its key."),
+        cfg.StrOpt(
+            "secret_file",
+            default="",
+            help="Each POST is signed with this file's first line; empty: none is.",
+        ),
+        cfg.FloatOpt(
+            "reconcile_interval",
+            default=0.0,
+            min=0.0,
+            help="Seconds after which what is still active is told again; 0: never.",
+        ),
     ]
     concurrency = 8
 

@@ -70,21 +70,50 @@ class NovaSink(Sink):
 
     name: ClassVar[str] = "nova"
     OPTIONS: ClassVar[Sequence[cfg.Opt]] = [
-        # What may be done at all: reset_state, corrective, force_down.
-        cfg.ListOpt("actions", default=[]),
-        # What is undone once the fault is cleared, if we did it: reset_state, force_down.
-        cfg.ListOpt("undo", default=[]),
-        # The faults of instances that are acted on.
-        cfg.ListOpt("kinds", default=[kind.value for kind in USUAL_KINDS]),
+        cfg.ListOpt(
+            "actions",
+            default=[],
+            help="What may be done at all: reset_state, corrective, force_down.",
+        ),
+        cfg.ListOpt(
+            "undo",
+            default=[],
+            help="What is undone once the fault is cleared, if we did it: reset_state, force_down.",
+        ),
+        cfg.ListOpt(
+            "kinds",
+            default=[kind.value for kind in USUAL_KINDS],
+            help="The faults of instances that are acted on.",
+        ),
         # A lost host is forced down if its nova-compute was silent for so long, too. It reports
         # each 10 s; Nova itself gives it up after 60 s.
-        cfg.FloatOpt("compute_silent_s", default=20.0, min=1.0),
-        # At most so much within a window; what is more waits.
-        cfg.FloatOpt("window_s", default=600.0, min=1.0),
-        cfg.IntOpt("max_per_instance", default=3, min=1),
-        cfg.IntOpt("max_per_host", default=10, min=1),
-        cfg.IntOpt("max_per_cloud", default=50, min=1),
-        cfg.IntOpt("max_hosts", default=2, min=1),
+        cfg.FloatOpt(
+            "compute_silent_s",
+            default=20.0,
+            min=1.0,
+            help="A lost host is forced down if its nova-compute was silent for so long, too.",
+        ),
+        cfg.FloatOpt(
+            "window_s",
+            default=600.0,
+            min=1.0,
+            help="The limits below are for so many seconds; what is more waits.",
+        ),
+        cfg.IntOpt(
+            "max_per_instance", default=3, min=1, help="Actions on one instance within the window."
+        ),
+        cfg.IntOpt(
+            "max_per_host",
+            default=10,
+            min=1,
+            help="Actions on the instances of one host within the window.",
+        ),
+        cfg.IntOpt(
+            "max_per_cloud", default=50, min=1, help="Actions on all instances within the window."
+        ),
+        cfg.IntOpt(
+            "max_hosts", default=2, min=1, help="Hosts that are forced down within the window."
+        ),
     ]
     concurrency = 8
 

@@ -102,6 +102,14 @@ def load(
     return conf
 
 
+def listen_address(path: Path, section: str, listen: str) -> tuple[str, int]:
+    """(address, port) of `listen`, which is ADDRESS:PORT. Raises `SettingsError`."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{path}: [{section}] listen = {listen}: must be ADDRESS:PORT")
+    return host.strip("[]"), int(port)
+
+
 def secret(path: Path, section: str, option: str, file: str) -> str:
     """The secret in `file`, which settings name as `option`. Raises `SettingsError`."""
     try:

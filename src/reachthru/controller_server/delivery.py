@@ -78,6 +78,15 @@ class DeliveryWorker:
         self._look_at = 0.0
         self._wake.set()
 
+    @property
+    def sink(self) -> str:
+        return self._sink.name
+
+    @property
+    def sink_is_down(self) -> bool:
+        """It takes nothing, and is only tried now and then."""
+        return self._health.is_down
+
     def room(self) -> int:
         held = len(self._ready) + len(self._sending)
         if not self._runs or time.monotonic() < self._left_alone_until:

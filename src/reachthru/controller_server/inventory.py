@@ -6,6 +6,7 @@ Every controller hears them and keeps them in memory; the one that leads writes 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -66,6 +67,10 @@ class Inventory:
 
     def instance(self, uuid: str) -> Instance | None:
         return self._census.instance(uuid)
+
+    def active_faults(self) -> Counter[str]:
+        """How many are raised now, by kind."""
+        return self._census.active_faults()
 
     def take_report(self, report: AgentReport) -> Changes:
         self._heard.add(report.host)

@@ -222,6 +222,7 @@ class Controller:
             watch=node.watch,
             forgetting=node.forgetting,
             sinks=self._sink_names,
+            workers=self._workers,
         )
 
     async def _end_intake(self) -> None:

@@ -24,6 +24,7 @@ from reachthru.host_agent.outbox import Outbox
 from reachthru.host_agent.reporter import Reporter
 from reachthru.host_agent.roster import Roster
 from reachthru.host_agent.settings import HostSettings
+from reachthru.host_agent.start_error import StartError
 from reachthru.host_agent.store import Store
 from reachthru.protocol.agent_bus import FaultAck, ReportRequest
 from reachthru.protocol.heartbeat.host import HostPolicy
@@ -33,10 +34,6 @@ STATUS_PERIOD_S = 5.0
 BACKLOG_PERIOD_S = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The agent can't start; one line for the operator. Exit with 1."""
 
 
 class HostAgent:
@@ -81,6 +78,7 @@ class HostAgent:
         )
         self._watchdog_s = systemd.watchdog_interval_s()
         self._watchdog_at = self._status_at = 0.0
+        self._bus_connections = 0
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -91,7 +89,7 @@ class HostAgent:
             self._roster.use(self._engine, self._attacher, self._groups)
             self._engine.start()
             self._bus.on_connection = self._connection_changed
-            async with self._bus:
+            async with self._metrics_door(), self._bus:
                 await self._run_parts()
         finally:
             systemd.notify("STOPPING=1")
@@ -99,6 +97,25 @@ class HostAgent:
             self._groups.close()
             self._engine.close()
             self._store.close(STORE_CLOSE_S)
+
+    def _metrics_door(self) -> contextlib.AbstractAsyncContextManager[object]:
+        """Prometheus' library is imported only where somebody may ask."""
+        if self._settings.metrics is None:
+            return contextlib.nullcontext()
+        from reachthru.host_agent.metrics import AgentMetrics  # noqa: PLC0415
+        from reachthru.host_agent.metrics_door import metrics_door  # noqa: PLC0415
+
+        metrics = AgentMetrics(
+            roster=self._roster,
+            ledger=self._ledger,
+            outbox=self._outbox,
+            awake=self._awake,
+            bus=self._bus,
+            discovery=self._discovery,
+            group_losses=self._groups.losses,
+            bus_connections=lambda: self._bus_connections,
+        )
+        return metrics_door(self._settings.metrics, metrics)
 
     async def _run_parts(self) -> None:
         parts = [
@@ -153,6 +170,7 @@ class HostAgent:
 
     def _connection_changed(self, connected: bool) -> None:
         if connected:
+            self._bus_connections += 1
             self._reporter.ask_full()
             self._courier.rewind()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from reachthru import __version__, service
 from reachthru.bus import BusUrlError, DoorError
 from reachthru.host_agent import settings
-from reachthru.host_agent.agent import HostAgent, StartError
+from reachthru.host_agent.agent import HostAgent
 from reachthru.host_agent.settings import HostSettings
+from reachthru.host_agent.start_error import StartError
 from reachthru.service import SettingsError
 
 _CHATTY = ("asyncio", "mqtt")

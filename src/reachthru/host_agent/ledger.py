@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 from reachthru.host_agent.judge import Change
 from reachthru.host_agent.lateness import AwakeTime
 from reachthru.host_agent.outbox import Outbox
 from reachthru.protocol.agent_bus import FaultChange
-from reachthru.protocol.faults import CATALOGUE, FaultStatus
+from reachthru.protocol.faults import CATALOGUE, FaultKind, FaultStatus
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ class Ledger:
         self._host = host
         self._outbox = outbox
         self._awake = awake
+        self.changes: Counter[tuple[FaultKind, FaultStatus]] = Counter()  # since the start
 
     def enter(self, instance_uuid: str, instance_name: str, change: Change) -> None:
         """A fault is raised."""
@@ -71,6 +73,7 @@ class Ledger:
         )
 
     def _record(self, change: FaultChange, detected_at: float) -> None:
+        self.changes[change.kind, change.status] += 1
         self._outbox.record(change, detected_at)
         _log.warning(
             "%s (%s): %s %s: %s",

@@ -54,6 +54,7 @@ class Outbox:
         self.on_found: Callable[[FaultChange], None] = lambda _raised: None
         self.active: dict[str, FaultChange] = {}  # raises, by fault id
         self.sessions: dict[tuple[str, str], Session] = {}  # by instance uuid and port
+        self.dropped = 0  # changes, since the start
         self._waiting: dict[int, FaultChange] = {}  # by seq, in order
         self._writing: dict[int, float] = {}  # seq to the monotonic moment of detection
         self._unready: deque[FaultChange] = deque()  # `on_ready` was not called yet; in order
@@ -90,6 +91,11 @@ class Outbox:
     def oldest_seq(self) -> int:
         """Of what waits; 0 if nothing does."""
         return next(iter(self._waiting), 0)
+
+    @property
+    def oldest(self) -> FaultChange | None:
+        """Of what waits."""
+        return next(iter(self._waiting.values()), None)
 
     @property
     def durable(self) -> bool:
@@ -271,6 +277,7 @@ class Outbox:
                 " faults that are over were dropped",
                 *(WAITING_LIMIT, len(seqs)),
             )
+            self.dropped += len(seqs)
             self.acknowledge(seqs)
         # Looking takes a while: not at each change, where there was little to find.
         self._drop_at = max(WAITING_LIMIT, len(self._waiting) + LOOK_AGAIN_AFTER)

@@ -4,6 +4,7 @@ The database has the same, for the next controller that starts; this answers at 
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
@@ -132,6 +133,10 @@ class Census:
             self._hosts[host.host] = host
         for instance in instances:
             self._put(instance)
+
+    def active_faults(self) -> Counter[str]:
+        """How many are raised now, by kind."""
+        return Counter(kind.value for known in self._faults.values() for kind in known.values())
 
     def load_fault(self, uuid: str, fault_id: str, kind: FaultKind) -> None:
         self._faults.setdefault(uuid, {})[fault_id] = kind

@@ -127,13 +127,19 @@ class Outbox:
         """These are about to be sent: a controller may have them, acknowledged or not."""
         self._maybe_told.update(change.seq for change in changes)
 
-    def acknowledge(self, seqs: Iterable[int]) -> None:
-        """A controller has these. Unknown ones are repeats of what was acknowledged before."""
-        known = [seq for seq in seqs if self._waiting.pop(seq, None) is not None]
+    def acknowledge(self, seqs: Iterable[int]) -> list[FaultChange]:
+        """A controller has these. Unknown ones are repeats of what was acknowledged before.
+
+        Returns those that were known.
+        """
+        found = (self._waiting.pop(seq, None) for seq in seqs)
+        changes = [change for change in found if change is not None]
+        known = [change.seq for change in changes]
         if known:
             self._maybe_told.difference_update(known)
             self.on_gone(known)
             self._write([(_DROP_CHANGE, (seq,)) for seq in known])
+        return changes
 
     # --- sessions ----------------------------------------------------------------------------
 

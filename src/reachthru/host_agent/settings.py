@@ -11,6 +11,7 @@ from reachthru.bus import BusDoor
 from reachthru.bus import settings as bus_settings
 from reachthru.protocol.group_port import GroupPolicy
 from reachthru.service import SettingsError
+from reachthru.telemetry import logs, traces
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [
@@ -18,6 +19,7 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
             "host",
             help="This compute node's name, as Nova knows it. The machine's name by default.",
         ),
+        *logs.OPTIONS,
     ],
     "discovery": [
         cfg.StrOpt(
@@ -104,6 +106,7 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
             help="PEM: whoever asks must show a certificate of these authorities; empty: anybody.",
         ),
     ],
+    "tracing": traces.OPTIONS,
     "outbox": [
         cfg.StrOpt(
             "path",
@@ -139,7 +142,10 @@ class HostSettings:
     bus_url: str
     bus_door: BusDoor
     outbox_path: Path
-    metrics: MetricsSettings | None  # None: nobody may ask
+    metrics: MetricsSettings | None = None  # None: nobody may ask
+    otlp_endpoint: str = ""  # empty: no traces
+    use_json: bool = False
+    debug: bool = False
 
 
 def load(path: Path) -> HostSettings:
@@ -164,6 +170,9 @@ def load(path: Path) -> HostSettings:
         bus_door=bus_settings.door(conf.bus),
         outbox_path=Path(conf.outbox.path),
         metrics=_metrics(path, conf.metrics),
+        otlp_endpoint=conf.tracing.otlp_endpoint,
+        use_json=conf.use_json,
+        debug=conf.debug,
     )
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 RULES = ROOT / "packaging" / "prometheus" / "reachthru.rules.yml"
 RUNBOOK = ROOT / "docs" / "alerts.md"
 
+RAISED = 'reachthru_fault_changes_total{kind="heartbeat_lost",status="raised"'
 # A cloud on a good day. `values` are promtool's: start, step, how often.
 HEALTHY = {
     'up{job="reachthru-host",instance="c0"}': "1x60",
@@ -27,8 +28,8 @@ HEALTHY = {
     'reachthru_agent_discovery_connected{instance="c0"}': "1x60",
     'reachthru_active_faults{kind="never_registered"}': "0x60",
     'reachthru_agent_guest_dropped_lines_total{instance="c0"}': "5x60",
-    'reachthru_fault_changes_total{kind="heartbeat_lost",status="raised",instance="ctl0"}': "0+1x60",
-    'reachthru_fault_changes_total{kind="heartbeat_lost",status="raised",instance="ctl1"}': "0+1x60",
+    f'{RAISED},instance="ctl0"}}': "0+1x60",
+    f'{RAISED},instance="ctl1"}}': "0+1x60",
     "reachthru_hosts_lost": "0x60",
     "reachthru_carrier_suspected": "0x60",
     'reachthru_agent_bus_connected{job="reachthru-host",instance="c0"}': "1x60",
@@ -57,11 +58,7 @@ TROUBLE = {
     "ReachthruGuestFlooding": {
         'reachthru_agent_guest_dropped_lines_total{instance="c0"}': "0+6000x60"
     },
-    "ReachthruFaultStorm": {
-        'reachthru_fault_changes_total{kind="heartbeat_lost",status="raised",instance="ctl0"}': (
-            "0+20x60"
-        )
-    },
+    "ReachthruFaultStorm": {f'{RAISED},instance="ctl0"}}': "0+20x60"},
     "ReachthruHostsLost": {"reachthru_hosts_lost": "1x60"},
     "ReachthruCarrierSuspected": {"reachthru_carrier_suspected": "1x60"},
     "ReachthruBusLost": {

@@ -24,6 +24,7 @@ from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.store import outages
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.trail import UNTRACED, Trail
 from reachthru.protocol.faults import FaultKind
 
 DIRECTORY_WAIT_S = 6.0  # for the first picture of groups; longer than Nova's bus and API take
@@ -49,6 +50,7 @@ class Node:
         metrics: Metrics,
         lost_after_s: float,
         show_hosts: bool,
+        trail: Trail = UNTRACED,
     ) -> None:
         self._database = database
         self._census = census
@@ -84,7 +86,7 @@ class Node:
         standing = Standing(census)
         self._intake = Intake(
             bus,
-            faults=FaultIntake(bus, ledger, standing, self.feed.take_stored),
+            faults=FaultIntake(bus, ledger, standing, self.feed.take_stored, trail),
             feed=self.feed,
             inventory=self.inventory,
             standing=standing,

@@ -48,22 +48,6 @@ class _Keys(iniparser.BaseParser):
         self.found.append((self.section, key, "\n".join(value)))
 
 
-class _Formatter(logging.Formatter):
-    """Libraries log URLs as they are; here no line has a password."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(super().format(record))
-
-
-def log_to_stderr(chatty: Iterable[str]) -> None:
-    """At INFO; libraries that are `chatty` there, at WARNING."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in chatty:
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def complain(command: str, error: object) -> None:
     """One line for the operator, on stderr."""
     line = without_secrets(" ".join(str(error).split()))
@@ -100,6 +84,14 @@ def load(
     except cfg.ConfigFileParseError as error:
         raise SettingsError(f"{path}: {' '.join(str(error).split())}") from error
     return conf
+
+
+def listen_address(path: Path, section: str, listen: str) -> tuple[str, int]:
+    """(address, port) of `listen`, which is ADDRESS:PORT. Raises `SettingsError`."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{path}: [{section}] listen = {listen}: must be ADDRESS:PORT")
+    return host.strip("[]"), int(port)
 
 
 def secret(path: Path, section: str, option: str, file: str) -> str:

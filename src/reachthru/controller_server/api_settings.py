@@ -12,7 +12,7 @@ from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.rest.keystone import KeystoneSettings
 from reachthru.controller_server.rest.tls import TlsSettings
 from reachthru.secret_files import SecretFile, SecretFileError, shown_url
-from reachthru.service import SettingsError
+from reachthru.service import SettingsError, listen_address
 
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("listen", default="127.0.0.1:8780", help="Address and port of REST."),
@@ -87,7 +87,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
 def api_settings(path: Path, conf: cfg.ConfigOpts) -> ApiSettings:
     """From settings in which `OPTIONS` are registered as [api]. Raises `SettingsError`."""
     section = conf.api
-    host, port = _listen(path, section.listen)
+    host, port = listen_address(path, "api", section.listen)
     settings = ApiSettings(
         host=host,
         port=port,
@@ -107,13 +107,6 @@ def api_settings(path: Path, conf: cfg.ConfigOpts) -> ApiSettings:
             f"{path}: [api] auth = token: needs reader_token_file, admin_token_file or both"
         )
     return settings
-
-
-def _listen(path: Path, listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"{path}: [api] listen = {listen}: must be ADDRESS:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _token_file(path: Path, section: Any, option: str) -> SecretFile | None:

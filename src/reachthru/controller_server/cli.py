@@ -15,6 +15,7 @@ from reachthru.controller_server import settings
 from reachthru.controller_server.shell import Controller, StartError
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.service import SettingsError
+from reachthru.telemetry.logs import log_to_stderr
 from reachthru.usage import ArgumentParser
 
 # Libraries that report each request or each step at INFO.
@@ -36,10 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(path: Path) -> int:
-    service.log_to_stderr(_CHATTY)
+    log_to_stderr(_CHATTY)
     loaded = settings.load(path)
-    if loaded.debug:
-        logging.getLogger().setLevel(logging.DEBUG)
+    log_to_stderr(_CHATTY, use_json=loaded.use_json, debug=loaded.debug)
     try:
         await Controller(loaded).run()
     except StartError:

@@ -28,6 +28,9 @@ from reachthru.controller_server.store.deliveries import Outcome
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import Pending
 from reachthru.controller_server.store.tables import DONE, FAILED, PENDING
+from reachthru.controller_server.trail import UNTRACED, Trail
+from reachthru.telemetry.logs import about
+from reachthru.telemetry.traces import now_ns
 
 # A claim lasts for one attempt, and so long before it: what a dead controller held is told by
 # another one when that is over.
@@ -52,13 +55,21 @@ class _Claimed(NamedTuple):
 class DeliveryWorker:
     """Tells `sink` everything that is pending for it, until cancelled.
 
-    `on_outcome` is called with each attempt's outcome.
+    `on_outcome` is called with each attempt's outcome, `trail` told of it.
     """
 
-    def __init__(self, sink: Sink, ledger: Ledger, on_outcome: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        ledger: Ledger,
+        on_outcome: Callable[[Outcome], None],
+        trail: Trail = UNTRACED,
+    ) -> None:
         self._sink = sink
         self._ledger = ledger
         self._on_outcome = on_outcome
+        self._trail = trail
+        self._began_ns: dict[int, int] = {}  # attempts that are on their way, by change
         self.claimer = ledger.claimer(sink.name, sink.timeout_s + CLAIM_MARGIN_S)
         self._health = SinkHealth()
         self._ready: deque[_Claimed] = deque()
@@ -77,6 +88,15 @@ class DeliveryWorker:
         """There is something new in the database."""
         self._look_at = 0.0
         self._wake.set()
+
+    @property
+    def sink(self) -> str:
+        return self._sink.name
+
+    @property
+    def sink_is_down(self) -> bool:
+        """It takes nothing, and is only tried now and then."""
+        return self._health.is_down
 
     def room(self) -> int:
         held = len(self._ready) + len(self._sending)
@@ -200,11 +220,16 @@ class DeliveryWorker:
     async def _send(self, pending: Pending) -> None:
         fault = pending.fault
         fault.stages_ms |= self._ledger.stage(pending.change_id)
+        self._began_ns[pending.change_id] = now_ns()
         try:
             async with asyncio.timeout(self._sink.timeout_s):
                 await self._sink.deliver(fault)
         except RefusedError as error:
-            _log.error("sink %s: fault %s: %s; given up", self._sink.name, fault.id, error)
+            _log.error(
+                "sink %s: fault %s: %s; given up",
+                *(self._sink.name, fault.id, error),
+                extra=about(fault.id),
+            )
             await self._end(pending, FAILED, error=str(error))
         except HeldError as error:  # says nothing about the sink's health
             self._rest(pending, error.rest_s, str(error))
@@ -244,6 +269,7 @@ class DeliveryWorker:
                 why,
                 attempts,
                 rest_s,
+                extra=about(pending.fault.id),
             )
         elif self._health.is_down and not was_down:
             _log.error(
@@ -281,6 +307,7 @@ class DeliveryWorker:
         )
         self._outcomes.append(outcome)
         self._on_outcome(outcome)
+        self._trail.attempted(pending, outcome, self._began_ns.pop(pending.change_id, now_ns()))
 
     async def _stop(self) -> None:
         """What is still on its way after a moment is given up; every claim is given back."""

@@ -15,6 +15,7 @@ from reachthru.controller_server.cluster.identity import Standing
 from reachthru.controller_server.store.changes import Arrived, Stored
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.trail import UNTRACED, Trail
 from reachthru.protocol.agent_bus import FaultAck, FaultChange
 from reachthru.protocol.faults import FaultKind
 
@@ -36,11 +37,13 @@ class FaultIntake:
         ledger: Ledger,
         standing: Standing,
         on_stored: Callable[[Sequence[Stored]], None],
+        trail: Trail = UNTRACED,
     ) -> None:
         self._bus = bus
         self._ledger = ledger
         self._standing = standing
         self._on_stored = on_stored
+        self._trail = trail
         self._changes: asyncio.Queue[Arrived] = asyncio.Queue(BATCH_LIMIT * 4)
         self._doubts: asyncio.Queue[tuple[float, Arrived]] = asyncio.Queue(DOUBTS_LIMIT)
         self._complaints: set[str] = set()
@@ -57,6 +60,7 @@ class FaultIntake:
     async def take(self, change: FaultChange) -> None:
         """Waits while the database is behind."""
         arrived = Arrived(change, datetime.now(UTC))
+        self._trail.received(change)
         if self._may_be_stored(change):
             await self._changes.put(arrived)
         elif self._doubts.full():
@@ -102,6 +106,7 @@ class FaultIntake:
             # An agent that repeats what was not acknowledged may do so out of order.
             batch.sort(key=lambda item: (item.change.host, item.change.seq))
             stored = await self._store(batch)
+            self._trail.stored(batch, stored)
             if stored:
                 self._on_stored(stored)
             self._acknowledge([item.change for item in batch])

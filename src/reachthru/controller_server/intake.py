@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 
 from reachthru.bus import ControllerBus
 from reachthru.controller_server.cluster.feed import FaultFeed
@@ -12,6 +13,7 @@ from reachthru.controller_server.fault_intake import FaultIntake
 from reachthru.controller_server.groups.census import Removed
 from reachthru.controller_server.groups.service import GroupService
 from reachthru.controller_server.inventory import Inventory
+from reachthru.controller_server.metrics import Metrics
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     AgentReport,
@@ -42,6 +44,7 @@ class Intake:
         watch: HostWatch,
         groups: GroupService,
         forgetting: Forgetting,
+        metrics: Metrics,
     ) -> None:
         self._bus = bus
         self._faults = faults
@@ -51,6 +54,7 @@ class Intake:
         self._watch = watch
         self._groups = groups
         self._forgetting = forgetting
+        self._metrics = metrics
         self._replays = ReplayGuard()
         self._complaints: set[tuple[str, str]] = set()
 
@@ -96,7 +100,7 @@ class Intake:
             for instance in changes.instances:
                 if isinstance(instance, Removed):
                     self._standing.departed(instance.host, instance.uuid, now)
-            self._groups.take_losses(report)
+            self._metrics.heard(report, datetime.now(UTC))
 
     def _take_news(self, news: ControllerNews) -> None:
         if not self._watch.take_echo(news):

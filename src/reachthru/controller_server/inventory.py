@@ -6,6 +6,7 @@ Every controller hears them and keeps them in memory; the one that leads writes 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -73,9 +74,9 @@ class Inventory:
     def active_faults(self, uuid: str) -> list[FaultKind]:
         return self._census.faults(uuid)
 
-    def all_active_faults(self) -> list[FaultKind]:
-        """Of every instance, and of hosts that are lost."""
-        return self._census.all_faults()
+    def active_kinds(self) -> Counter[FaultKind]:
+        """How many faults are raised now, of instances and of hosts that are lost."""
+        return self._census.kinds()
 
     def round_trips(self, uuid: str) -> list[RoundTrip]:
         """The oldest first."""

@@ -19,12 +19,14 @@ from reachthru.controller_server.nova.settings import options as nova_options
 from reachthru.controller_server.sinks.base import Sink
 from reachthru.secret_files import shown_url
 from reachthru.service import SettingsError
+from reachthru.telemetry import logs, traces
 
 DEFAULT_PATH = Path("/etc/reachthru/controller.conf")
 EMBEDDED = "embedded"
 
 OPTIONS: dict[str, Sequence[cfg.Opt]] = {
-    "DEFAULT": [cfg.BoolOpt("debug", default=False, help="Log more, for who looks for a mistake.")],
+    "DEFAULT": logs.OPTIONS,
+    "tracing": traces.OPTIONS,
     "bus": bus_settings.options(
         "mqtt://embedded",
         "Where agents are found: mqtt[s]://host[:port] or mqtt://embedded[:port].",
@@ -88,6 +90,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     debug: bool
+    use_json: bool
+    otlp_endpoint: str  # empty: no traces
     bus_url: str
     bus_door: BusDoor
     embedded_port: int | None
@@ -116,6 +120,8 @@ def load(path: Path) -> Settings:
     embedded_port = _embedded_port(path, conf.bus.url, bus_door)
     return Settings(
         debug=conf.debug,
+        use_json=conf.use_json,
+        otlp_endpoint=conf.tracing.otlp_endpoint,
         bus_url=conf.bus.url,
         bus_door=bus_door,
         embedded_port=embedded_port,

@@ -30,7 +30,9 @@ from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.trail import Trail
 from reachthru.controller_server.upkeep import Upkeep
+from reachthru.telemetry.traces import Tracer, TracingError, make_tracer
 
 INTAKE_END_S = 0.5  # how long a stop waits for what has just come
 DATABASE_RETRY_S = 1.0
@@ -79,9 +81,10 @@ class Controller:
             database = await self._open_database(stack)
             owner = f"{self._name}-{secrets.token_hex(4)}"  # no later life has its claims
             ledger = Ledger(database, self._sink_names, owner)
-            await self._start_sinks(stack, database, ledger)
+            trail = Trail(self._tracer(stack), self._settings.bus_url, self._settings.database_url)
+            await self._start_sinks(stack, database, ledger, trail)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
-            node = await self._with_database(partial(self._open_node, bus, database, ledger))
+            node = await self._with_database(partial(self._open_node, bus, database, ledger, trail))
             state = self._state(bus, database, ledger, node)
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
@@ -133,6 +136,17 @@ class Controller:
         except CertificateError as error:
             raise StartError(f"[api] tls: {error}") from error
 
+    def _tracer(self, stack: contextlib.AsyncExitStack) -> Tracer | None:
+        try:
+            tracer = make_tracer(
+                "reachthru-controller", self._settings.otlp_endpoint, socket.gethostname()
+            )
+        except TracingError as error:
+            raise StartError(str(error)) from error
+        if tracer is not None:
+            stack.callback(tracer.close)
+        return tracer
+
     def _listen(self) -> socket.socket:
         host, port = self._settings.api.host, self._settings.api.port
         try:
@@ -182,16 +196,22 @@ class Controller:
                 raise _StoppedError
 
     async def _start_sinks(
-        self, stack: contextlib.AsyncExitStack, database: Database, ledger: Ledger
+        self,
+        stack: contextlib.AsyncExitStack,
+        database: Database,
+        ledger: Ledger,
+        trail: Trail,
     ) -> None:
         for sink in self._settings.sinks:
             sink.remember_in(database)
             await stack.enter_async_context(sink)
-            worker = DeliveryWorker(sink, ledger, self._metrics.attempted)
+            worker = DeliveryWorker(sink, ledger, self._metrics.attempted, trail)
             self._workers.append(worker)
             self._start(f"sink {sink.name}", worker.run())
 
-    async def _open_node(self, bus: ControllerBus, database: Database, ledger: Ledger) -> Node:
+    async def _open_node(
+        self, bus: ControllerBus, database: Database, ledger: Ledger, trail: Trail
+    ) -> Node:
         census = Census()
         node = Node(
             bus,
@@ -201,6 +221,7 @@ class Controller:
             directory=open_directory(self._settings, census),
             events=self._events,
             metrics=self._metrics,
+            trail=trail,
             lost_after_s=self._settings.lost_after_s,
             show_hosts=self._settings.show_hosts,
         )
@@ -222,6 +243,7 @@ class Controller:
             watch=node.watch,
             forgetting=node.forgetting,
             sinks=self._sink_names,
+            workers=self._workers,
         )
 
     async def _end_intake(self) -> None:

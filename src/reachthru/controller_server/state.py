@@ -1,11 +1,14 @@
 """What the REST API reads: the running controller, without the power to stop it."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from reachthru.bus import ControllerBus
 from reachthru.controller_server.cluster.forgetting import Forgetting
 from reachthru.controller_server.cluster.host_watch import HostWatch
 from reachthru.controller_server.cluster.leadership import Leadership
+from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.inventory import Inventory
@@ -26,3 +29,4 @@ class ControllerState(Struct, frozen=True, kw_only=True):
     watch: HostWatch
     forgetting: Forgetting
     sinks: tuple[str, ...]
+    workers: Sequence[DeliveryWorker] = ()  # of those sinks

@@ -24,19 +24,18 @@ from reachthru.host_agent.outbox import Outbox
 from reachthru.host_agent.reporter import Reporter
 from reachthru.host_agent.roster import Roster
 from reachthru.host_agent.settings import HostSettings
+from reachthru.host_agent.start_error import StartError
 from reachthru.host_agent.store import Store
+from reachthru.host_agent.trail import Trail
 from reachthru.protocol.agent_bus import FaultAck, ReportRequest
 from reachthru.protocol.heartbeat.host import HostPolicy
+from reachthru.telemetry.traces import Tracer, TracingError, make_tracer
 
 STORE_CLOSE_S = 0.5  # how long a stop waits for the disk
 STATUS_PERIOD_S = 5.0
 BACKLOG_PERIOD_S = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The agent can't start; one line for the operator. Exit with 1."""
 
 
 class HostAgent:
@@ -50,7 +49,9 @@ class HostAgent:
         self._bus = agent_bus(settings.bus_url, settings.host, settings.bus_door)
         self._store = Store(settings.outbox_path, self._loop)
         self._outbox = Outbox(self._store, self._loop)
-        self._ledger = Ledger(settings.host, self._outbox, self._awake)
+        self._tracer = _tracer(settings)
+        trail = Trail(self._tracer, settings.bus_url)
+        self._ledger = Ledger(settings.host, self._outbox, self._awake, trail)
         self._outbox.on_found = lambda raised: self._ledger.clear(
             raised.fault_id, "its guest was judged anew while the outbox could not be read"
         )
@@ -73,7 +74,7 @@ class HostAgent:
             self._loop, on_connected=self._roster.connected, on_refused=self._roster.refused
         )
         self._groups = GroupRelay(self._loop, self._engine, self._bus, settings.groups)
-        self._courier = Courier(self._bus, self._outbox)
+        self._courier = Courier(self._bus, self._outbox, trail=trail)
         self._reporter = Reporter(
             *(settings.host, self._bus, self._roster, self._awake),
             group_losses=self._groups.losses,
@@ -81,6 +82,7 @@ class HostAgent:
         )
         self._watchdog_s = systemd.watchdog_interval_s()
         self._watchdog_at = self._status_at = 0.0
+        self._bus_connections = 0
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -91,7 +93,7 @@ class HostAgent:
             self._roster.use(self._engine, self._attacher, self._groups)
             self._engine.start()
             self._bus.on_connection = self._connection_changed
-            async with self._bus:
+            async with self._metrics_door(), self._bus:
                 await self._run_parts()
         finally:
             systemd.notify("STOPPING=1")
@@ -99,6 +101,27 @@ class HostAgent:
             self._groups.close()
             self._engine.close()
             self._store.close(STORE_CLOSE_S)
+            if self._tracer is not None:
+                self._tracer.close()
+
+    def _metrics_door(self) -> contextlib.AbstractAsyncContextManager[object]:
+        """Prometheus' library is imported only where somebody may ask."""
+        if self._settings.metrics is None:
+            return contextlib.nullcontext()
+        from reachthru.host_agent.metrics import AgentMetrics  # noqa: PLC0415
+        from reachthru.host_agent.metrics_door import metrics_door  # noqa: PLC0415
+
+        metrics = AgentMetrics(
+            roster=self._roster,
+            ledger=self._ledger,
+            outbox=self._outbox,
+            awake=self._awake,
+            bus=self._bus,
+            discovery=self._discovery,
+            group_losses=self._groups.losses,
+            bus_connections=lambda: self._bus_connections,
+        )
+        return metrics_door(self._settings.metrics, metrics)
 
     async def _run_parts(self) -> None:
         parts = [
@@ -153,6 +176,7 @@ class HostAgent:
 
     def _connection_changed(self, connected: bool) -> None:
         if connected:
+            self._bus_connections += 1
             self._reporter.ask_full()
             self._courier.rewind()
 
@@ -177,6 +201,13 @@ class HostAgent:
             "this agent was stopped or starved: it woke %.0f ms late; its guests get the time back",
             lost_s * 1000,
         )
+
+
+def _tracer(settings: HostSettings) -> Tracer | None:
+    try:
+        return make_tracer("reachthru-host", settings.otlp_endpoint, settings.host)
+    except TracingError as error:
+        raise StartError(str(error)) from error
 
 
 def choose_discovery(settings: HostSettings) -> Discovery:

@@ -11,9 +11,11 @@ from pathlib import Path
 from reachthru import __version__, service
 from reachthru.bus import BusUrlError, DoorError
 from reachthru.host_agent import settings
-from reachthru.host_agent.agent import HostAgent, StartError
+from reachthru.host_agent.agent import HostAgent
 from reachthru.host_agent.settings import HostSettings
+from reachthru.host_agent.start_error import StartError
 from reachthru.service import SettingsError
+from reachthru.telemetry.logs import log_to_stderr
 
 _CHATTY = ("asyncio", "mqtt")
 DEFAULT_PATH = Path("/etc/reachthru/host.conf")
@@ -22,10 +24,11 @@ DEFAULT_PATH = Path("/etc/reachthru/host.conf")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage or settings."""
     path = _parser().parse_args(arguments).config_file
-    service.log_to_stderr(_CHATTY)
+    log_to_stderr(_CHATTY)
     _raise_file_limit()
     try:
         loaded = settings.load(path)
+        log_to_stderr(_CHATTY, use_json=loaded.use_json, debug=loaded.debug)
         asyncio.run(_run(loaded))
     except SettingsError as error:
         return _complain(str(error), 2)

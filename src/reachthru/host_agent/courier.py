@@ -7,7 +7,9 @@ from collections.abc import Callable
 from reachthru.bus.base import AgentBus, BusUnavailableError
 from reachthru.host_agent.lanes import Lanes
 from reachthru.host_agent.outbox import Outbox
+from reachthru.host_agent.trail import UNTRACED, Trail
 from reachthru.protocol.agent_bus import FaultChange
+from reachthru.telemetry.traces import now_ns
 
 BATCH = 50  # handed to the carrier at once
 RETRY_S = 0.5
@@ -17,10 +19,15 @@ class Courier:
     """Made before the outbox is opened: it is told of each change that may be sent."""
 
     def __init__(
-        self, bus: AgentBus, outbox: Outbox, clock: Callable[[], float] = time.monotonic
+        self,
+        bus: AgentBus,
+        outbox: Outbox,
+        clock: Callable[[], float] = time.monotonic,
+        trail: Trail = UNTRACED,
     ) -> None:
         self._bus = bus
         self._outbox = outbox
+        self._trail = trail
         self._clock = clock
         self._lanes = Lanes()
         self._work = asyncio.Event()
@@ -33,7 +40,7 @@ class Courier:
         self._work.set()
 
     def acknowledge(self, seqs: list[int]) -> None:
-        self._outbox.acknowledge(seqs)
+        self._trail.acknowledged(self._outbox.acknowledge(seqs))
         self._work.set()
 
     async def run(self) -> None:
@@ -47,6 +54,7 @@ class Courier:
                 await asyncio.sleep(RETRY_S)
 
     def _add(self, change: FaultChange) -> None:
+        self._trail.kept(change)
         self._lanes.add(change)
         self._work.set()
 
@@ -69,8 +77,10 @@ class Courier:
         if not changes:
             return False
         self._outbox.mark_told(changes)
+        began_ns = now_ns()
         sending = (self._bus.send(change) for change in changes)
         for result in await asyncio.gather(*sending, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+        self._trail.sent(changes, began_ns)
         return True

@@ -36,6 +36,10 @@ class GroupLosses:
         untold, self._untold = self._untold, set()
         return {sender: dict(self.totals[sender]) for sender in (self.totals if full else untold)}
 
+    def by_reason(self) -> Counter[str]:
+        """The totals of all senders."""
+        return sum(self.totals.values(), Counter())
+
     def close(self) -> None:
         if self._say_later is not None:
             self._say_later.cancel()

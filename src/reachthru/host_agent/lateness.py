@@ -9,6 +9,9 @@ hangs is found even by an agent that is starved again and again.
 
 from collections import deque
 
+from reachthru.host_agent.metric_table import LATENESS_BUCKETS_S
+from reachthru.telemetry.metrics import Tally
+
 # Later than this is more than a busy machine: the time is given back.
 TOLERATED_S = 0.050
 LOSSES_KEPT = 64
@@ -21,6 +24,12 @@ class AwakeTime:
         self._lost_s = 0.0
         self._losses: deque[tuple[float, float]] = deque(maxlen=LOSSES_KEPT)  # (awake, lost before)
         self._worst_s = 0.0
+        self.lateness = Tally(LATENESS_BUCKETS_S)
+
+    @property
+    def lost_s(self) -> float:
+        """All that was lost since the start."""
+        return self._lost_s
 
     def at(self, monotonic: float) -> float:
         """The awake time of a monotonic moment since the last loss."""
@@ -40,6 +49,7 @@ class AwakeTime:
         """
         late_s = self.at(monotonic) - wanted
         self._worst_s = max(self._worst_s, late_s)
+        self.lateness.add(late_s)
         if late_s <= TOLERATED_S:
             return 0.0
         self._losses.append((wanted, self._lost_s))

@@ -1,25 +1,28 @@
 """A judge's changes as messages for controllers, with their times, into the outbox and the log."""
 
-import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 from reachthru.host_agent.judge import Change
 from reachthru.host_agent.lateness import AwakeTime
 from reachthru.host_agent.outbox import Outbox
+from reachthru.host_agent.trail import UNTRACED, Trail
 from reachthru.protocol.agent_bus import FaultChange
-from reachthru.protocol.faults import CATALOGUE, FaultStatus
-
-_log = logging.getLogger(__name__)
+from reachthru.protocol.faults import CATALOGUE, FaultKind, FaultStatus
 
 
 class Ledger:
     """Detection is the moment that `enter` or `clear` is called."""
 
-    def __init__(self, host: str, outbox: Outbox, awake: AwakeTime) -> None:
+    def __init__(
+        self, host: str, outbox: Outbox, awake: AwakeTime, trail: Trail = UNTRACED
+    ) -> None:
         self._host = host
         self._outbox = outbox
         self._awake = awake
+        self._trail = trail
+        self.changes: Counter[tuple[FaultKind, FaultStatus]] = Counter()  # since the start
 
     def enter(self, instance_uuid: str, instance_name: str, change: Change) -> None:
         """A fault is raised."""
@@ -71,12 +74,9 @@ class Ledger:
         )
 
     def _record(self, change: FaultChange, detected_at: float) -> None:
+        self.changes[change.kind, change.status] += 1
         self._outbox.record(change, detected_at)
-        _log.warning(
-            "%s (%s): %s %s: %s",
-            *(change.instance_uuid, change.instance_name, change.kind, change.status),
-            change.detail,
-        )
+        self._trail.detected(change)
 
 
 def _wall_time() -> str:

@@ -54,6 +54,7 @@ class Outbox:
         self.on_found: Callable[[FaultChange], None] = lambda _raised: None
         self.active: dict[str, FaultChange] = {}  # raises, by fault id
         self.sessions: dict[tuple[str, str], Session] = {}  # by instance uuid and port
+        self.dropped = 0  # changes, since the start
         self._waiting: dict[int, FaultChange] = {}  # by seq, in order
         self._writing: dict[int, float] = {}  # seq to the monotonic moment of detection
         self._unready: deque[FaultChange] = deque()  # `on_ready` was not called yet; in order
@@ -92,6 +93,11 @@ class Outbox:
         return next(iter(self._waiting), 0)
 
     @property
+    def oldest(self) -> FaultChange | None:
+        """Of what waits."""
+        return next(iter(self._waiting.values()), None)
+
+    @property
     def durable(self) -> bool:
         """False: the disk fails, and faults are in memory only."""
         return not self._broken
@@ -121,13 +127,19 @@ class Outbox:
         """These are about to be sent: a controller may have them, acknowledged or not."""
         self._maybe_told.update(change.seq for change in changes)
 
-    def acknowledge(self, seqs: Iterable[int]) -> None:
-        """A controller has these. Unknown ones are repeats of what was acknowledged before."""
-        known = [seq for seq in seqs if self._waiting.pop(seq, None) is not None]
+    def acknowledge(self, seqs: Iterable[int]) -> list[FaultChange]:
+        """A controller has these. Unknown ones are repeats of what was acknowledged before.
+
+        Returns those that were known.
+        """
+        found = (self._waiting.pop(seq, None) for seq in seqs)
+        changes = [change for change in found if change is not None]
+        known = [change.seq for change in changes]
         if known:
             self._maybe_told.difference_update(known)
             self.on_gone(known)
             self._write([(_DROP_CHANGE, (seq,)) for seq in known])
+        return changes
 
     # --- sessions ----------------------------------------------------------------------------
 
@@ -271,6 +283,7 @@ class Outbox:
                 " faults that are over were dropped",
                 *(WAITING_LIMIT, len(seqs)),
             )
+            self.dropped += len(seqs)
             self.acknowledge(seqs)
         # Looking takes a while: not at each change, where there was little to find.
         self._drop_at = max(WAITING_LIMIT, len(self._waiting) + LOOK_AGAIN_AFTER)

@@ -18,6 +18,7 @@ from reachthru.host_agent.discovery.base import (
 )
 from reachthru.host_agent.engine import Engine
 from reachthru.host_agent.group_relay import GroupLine, GroupRelay
+from reachthru.host_agent.guest_totals import GuestTotals
 from reachthru.host_agent.inheritance import Inheritance
 from reachthru.host_agent.instance import Instance
 from reachthru.host_agent.judge import Judge
@@ -59,6 +60,7 @@ class Roster(Sink):
         self.instances: dict[str, Instance] = {}
         self.changed: set[str] = set()
         self.departed: set[str] = set()
+        self.totals = GuestTotals()
         self.on_change: Callable[[], None] = lambda: None
         self._policy = policy
         self._challenges = Challenges()
@@ -129,6 +131,7 @@ class Roster(Sink):
         self._engine.disarm(channel)
         self._attacher.forget(channel)
         self._close_group(channel)
+        self.totals.retire(channel)
         self._settle(instance)
 
     def port_closed(self, uuid: str, port_name: str, age_s: float = 0.0) -> None:

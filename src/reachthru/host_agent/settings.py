@@ -10,6 +10,8 @@ from reachthru import service
 from reachthru.bus import BusDoor
 from reachthru.bus import settings as bus_settings
 from reachthru.protocol.group_port import GroupPolicy
+from reachthru.service import SettingsError
+from reachthru.telemetry import logs, traces
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [
@@ -17,6 +19,7 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
             "host",
             help="This compute node's name, as Nova knows it. The machine's name by default.",
         ),
+        *logs.OPTIONS,
     ],
     "discovery": [
         cfg.StrOpt(
@@ -89,6 +92,21 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         "Where controllers are found: mqtt[s]://host[:port], rabbit[s]://host[:port]/vhost,"
         " or memory://name.",
     ),
+    "metrics": [
+        cfg.StrOpt(
+            "listen",
+            default="",
+            help="ADDRESS:PORT where Prometheus asks for /metrics; empty: nowhere.",
+        ),
+        cfg.StrOpt("tls_cert_file", default="", help="PEM: the certificate to show; empty: HTTP."),
+        cfg.StrOpt("tls_key_file", default="", help="PEM: its key; empty: it is in tls_cert_file."),
+        cfg.StrOpt(
+            "tls_client_ca_file",
+            default="",
+            help="PEM: whoever asks must show a certificate of these authorities; empty: anybody.",
+        ),
+    ],
+    "tracing": traces.OPTIONS,
     "outbox": [
         cfg.StrOpt(
             "path",
@@ -97,6 +115,17 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         ),
     ],
 }
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`client_ca_file`: whoever asks must show a certificate of these authorities."""
+
+    host: str
+    port: int
+    cert_file: Path | None
+    key_file: Path | None
+    client_ca_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +142,10 @@ class HostSettings:
     bus_url: str
     bus_door: BusDoor
     outbox_path: Path
+    metrics: MetricsSettings | None = None  # None: nobody may ask
+    otlp_endpoint: str = ""  # empty: no traces
+    use_json: bool = False
+    debug: bool = False
 
 
 def load(path: Path) -> HostSettings:
@@ -136,4 +169,27 @@ def load(path: Path) -> HostSettings:
         bus_url=conf.bus.url,
         bus_door=bus_settings.door(conf.bus),
         outbox_path=Path(conf.outbox.path),
+        metrics=_metrics(path, conf.metrics),
+        otlp_endpoint=conf.tracing.otlp_endpoint,
+        use_json=conf.use_json,
+        debug=conf.debug,
+    )
+
+
+def _metrics(path: Path, section: cfg.ConfigOpts) -> MetricsSettings | None:
+    cert, key = section.tls_cert_file, section.tls_key_file
+    client_ca = section.tls_client_ca_file
+    if (key or client_ca) and not cert:
+        raise SettingsError(
+            f"{path}: [metrics] tls_key_file, tls_client_ca_file: need tls_cert_file"
+        )
+    if not section.listen:
+        return None
+    host, port = service.listen_address(path, "metrics", section.listen)
+    return MetricsSettings(
+        host=host,
+        port=port,
+        cert_file=Path(cert) if cert else None,
+        key_file=Path(key) if key else None,
+        client_ca_file=Path(client_ca) if client_ca else None,
     )

@@ -4,15 +4,7 @@ from reachthru.controller_server.metrics import LOSS_SENDERS_LIMIT, Metrics
 
 
 def losses(metrics):
-    text = metrics.render(
-        backlog={},
-        refused={},
-        agents=0,
-        bus_connected=True,
-        leads=True,
-        hosts_lost=0,
-        carrier_suspected=False,
-    ).decode()
+    text = metrics.render({}).decode()
     lines = [line.rpartition(" ") for line in text.splitlines()]
     return {
         name.split('sender="')[1].split('"')[0]: float(value)

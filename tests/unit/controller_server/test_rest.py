@@ -234,7 +234,7 @@ async def test_metrics_count_faults_deliveries_backlog_and_agents(
         'reachthru_delivery_attempts_total{outcome="retried",sink="webhook"} 1.0',
         'reachthru_delivery_latency_seconds_bucket{le="0.025",sink="webhook"} 1.0',
         'reachthru_delivery_backlog_changes{sink="webhook"} 2.0',
-        'reachthru_bus_refused_messages{reason="garbled"} 3.0',
+        'reachthru_bus_refused_messages_total{reason="garbled"} 3.0',
         "reachthru_agents_connected 1.0",
         "reachthru_bus_connected 1.0",
     ):

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from reachthru.bus import ControllerBus
-from reachthru.controller_server.cluster.feed import FaultFeed
+from reachthru.controller_server.cluster.feed import FaultFeed, Heard
 from reachthru.controller_server.cluster.forgetting import Forgetting
 from reachthru.controller_server.cluster.host_watch import HostWatch
 from reachthru.controller_server.cluster.identity import Standing
@@ -22,6 +24,7 @@ from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.store import outages
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.trail import UNTRACED, Trail
 from reachthru.protocol.faults import FaultKind
 
 DIRECTORY_WAIT_S = 6.0  # for the first picture of groups; longer than Nova's bus and API take
@@ -47,6 +50,7 @@ class Node:
         metrics: Metrics,
         lost_after_s: float,
         show_hosts: bool,
+        trail: Trail = UNTRACED,
     ) -> None:
         self._database = database
         self._census = census
@@ -82,20 +86,21 @@ class Node:
         standing = Standing(census)
         self._intake = Intake(
             bus,
-            faults=FaultIntake(bus, ledger, standing, self.feed.take_stored),
+            faults=FaultIntake(bus, ledger, standing, self.feed.take_stored, trail),
             feed=self.feed,
             inventory=self.inventory,
             standing=standing,
             watch=self.watch,
             groups=self.groups,
             forgetting=self.forgetting,
+            metrics=metrics,
         )
         self._fault_events = FaultEvents(events, ledger)
         self._calls: set[asyncio.Task[None]] = set()
         self._roll_call: asyncio.Task[None] | None = None
         self.feed.listeners += [
             lambda heard: self.groups.take_faults(heard.changes),
-            lambda heard: metrics.stored(heard.changes),
+            partial(_count, metrics),
             lambda heard: self._fault_events.announce(heard.changes),
         ]
         self.leadership.on_change = self._lead
@@ -149,6 +154,12 @@ class Node:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
+
+
+def _count(metrics: Metrics, heard: Heard) -> None:
+    metrics.stored(heard.changes)
+    if heard.ours:
+        metrics.committed(heard.changes, datetime.now(UTC))
 
 
 async def wait_for_groups(directory: GroupDirectory) -> None:

@@ -4,6 +4,7 @@ The database has the same, for the next controller that starts; this answers at 
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
@@ -115,8 +116,9 @@ class Census:
     def faults(self, uuid: str) -> list[FaultKind]:
         return list(self._faults.get(uuid, {}).values())
 
-    def all_faults(self) -> list[FaultKind]:
-        return [kind for active in self._faults.values() for kind in active.values()]
+    def kinds(self) -> Counter[FaultKind]:
+        """How many faults are raised now."""
+        return Counter(kind for known in self._faults.values() for kind in known.values())
 
     def _best_known(self, uuid: str) -> Instance:
         """Where two hosts tell of it, the host where it is registered.

@@ -7,7 +7,7 @@ from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.groups.census import Census
 from reachthru.controller_server.groups.router import GroupRouter
 from reachthru.controller_server.metrics import Metrics
-from reachthru.protocol.agent_bus import AgentReport, FaultChange, GroupBroadcast, GroupQuery
+from reachthru.protocol.agent_bus import FaultChange, GroupBroadcast, GroupQuery
 
 
 class GroupService:
@@ -25,7 +25,6 @@ class GroupService:
     ) -> None:
         self.directory = directory
         self._census = census
-        self._metrics = metrics
         self._router = GroupRouter(
             bus, directory, census, metrics, show_hosts=show_hosts, leads=leads
         )
@@ -40,9 +39,6 @@ class GroupService:
 
     def take_message(self, host: str, message: GroupBroadcast | GroupQuery) -> None:
         self._router.take(host, message)
-
-    def take_losses(self, report: AgentReport) -> None:
-        self._metrics.agent_group_losses(report.host, report.group_losses, full=report.full)
 
     def take_faults(self, changes: Iterable[FaultChange]) -> None:
         """Those that were new."""

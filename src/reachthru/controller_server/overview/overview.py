@@ -59,14 +59,16 @@ class Overview:
 
     def summary(self) -> Summary:
         controller = self._controller
-        active = controller.inventory.all_active_faults()
+        severities: Counter[str] = Counter()
+        for kind, count in controller.inventory.active_kinds().items():
+            severities[CATALOGUE[kind].severity.value] += count
         return Summary(
             version=reachthru.__version__,
             role="leader" if controller.leadership.leads() else "follower",
             instances=_counted(self.instances()),
             hosts=_counted(self.hosts()),
             groups=_counted(self.groups()),
-            faults=dict(Counter(CATALOGUE[kind].severity.value for kind in active)),
+            faults=dict(severities),
             groups_stale=controller.groups.stale,
         )
 

@@ -3,13 +3,11 @@
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 
+from reachthru.controller_server.gauges import gauges
 from reachthru.controller_server.rest.door import OPEN
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
-from reachthru.controller_server.store.deliveries import Backlog
-from reachthru.controller_server.store.tables import ONLINE
-
-PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+from reachthru.telemetry.exposition import PROMETHEUS_TEXT
 
 
 @get("/healthz", opt={OPEN: True})
@@ -36,15 +34,5 @@ async def get_readiness(controller: NamedDependency[ControllerState]) -> Respons
 
 @get("/metrics")
 async def get_metrics(controller: NamedDependency[ControllerState]) -> Response[bytes]:
-    hosts = controller.inventory.hosts()
-    waiting = await controller.ledger.backlog()
-    text = controller.metrics.render(
-        backlog={sink: waiting.get(sink, Backlog(0, 0.0)) for sink in controller.sinks},
-        refused=controller.bus.refused,
-        agents=sum(host.state == ONLINE for host in hosts),
-        bus_connected=controller.bus.connected,
-        leads=controller.leadership.leads(),
-        hosts_lost=controller.watch.lost,
-        carrier_suspected=controller.watch.suspects_carrier,
-    )
+    text = controller.metrics.render(await gauges(controller))
     return Response(text, media_type=PROMETHEUS_TEXT)

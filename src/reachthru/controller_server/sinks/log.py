@@ -8,6 +8,7 @@ from oslo_config import cfg
 
 from reachthru.controller_server.model import Fault
 from reachthru.controller_server.sinks.base import Sink
+from reachthru.telemetry.logs import about
 
 _log = logging.getLogger("reachthru.faults")
 
@@ -32,6 +33,7 @@ class LogSink(Sink):
             fault.detail or "no detail",
             fault.id,
             f", under {fault.correlated_to}" if fault.correlated_to else "",
+            extra=about(fault.id),
         )
 
 

@@ -96,6 +96,11 @@ class Discovery(ABC):
     async def run(self, sink: Sink) -> None:
         """Until it is cancelled. What it depends on may come and go: said once, retried."""
 
+    @property
+    @abstractmethod
+    def answers(self) -> bool:
+        """False: what it depends on is away."""
+
     def connected(self, uuid: str, port_name: str) -> None:  # noqa: B027 - not all drivers care
         """The agent is connected to the port's socket."""
 

@@ -86,6 +86,10 @@ class DirectoryDiscovery(Discovery):
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
+    @property
+    def answers(self) -> bool:
+        return not self._complained
+
     # --- what the agent's connections say ----------------------------------------------------
 
     def connected(self, uuid: str, port_name: str) -> None:

@@ -172,6 +172,15 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
             self._events.append(self._vote.time_out())
             self._vote = None
 
+    @property
+    def round_trip_s(self) -> float | None:
+        """The latest one, until the next challenge is sent."""
+        if self._state is not State.ANSWERED or self._deadline is None or self.session is None:
+            return None
+        assert self.last_answer_at is not None
+        sent_at = self._deadline - self.session.interval_ms / 1000
+        return max(0.0, self.last_answer_at - sent_at)
+
     def hold(self, now: float) -> None:
         """From here on silence is nobody's fault: no challenge, no deadline."""
         self._step(Input.HOLD, now, None)

@@ -103,15 +103,7 @@ class Setup:
         return [inbox._queue.get_nowait() for _ in range(inbox._queue.qsize())]
 
     def metric(self, line):
-        text = self.metrics.render(
-            backlog={},
-            refused={},
-            agents=0,
-            bus_connected=True,
-            leads=True,
-            hosts_lost=0,
-            carrier_suspected=False,
-        )
+        text = self.metrics.render({})
         return [found for found in text.decode().splitlines() if found.startswith(line)]
 
 

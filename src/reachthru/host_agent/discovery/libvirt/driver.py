@@ -96,6 +96,10 @@ class LibvirtDiscovery(Discovery):
         finally:
             self._connection.abandon()
 
+    @property
+    def answers(self) -> bool:
+        return not self._complained
+
     async def _watch(self) -> None:
         """Until the connection is lost."""
         self._lost.clear()

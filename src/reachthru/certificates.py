@@ -5,7 +5,10 @@ Only the standard library: the operator's command line must start fast.
 
 import os
 import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from os import PathLike
+from typing import Any
 
 from reachthru.secret_files import SecretFileError, refuse_open
 
@@ -56,6 +59,37 @@ def load_certificate(context: ssl.SSLContext, cert_file: PemFile, key_file: PemF
     except (OSError, ValueError) as error:
         key = f", key_file = {key_file}" if key_file is not None else ""
         raise CertificateError(f"cert_file = {cert_file}{key}: {_reason(error)}") from error
+
+
+def valid_until(cert_file: PemFile, key_file: PemFile | None) -> datetime:
+    """Until when a server may show it. Raises `CertificateError`, also where that is over.
+
+    The standard library tells of a certificate only who was shown it: so it is, within here.
+    """
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_certificate(server_side, cert_file, key_file)
+    client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_side.check_hostname = False
+    client_side.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it vouches for itself
+    trust(client_side, cert_file)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_side.wrap_bio(to_client, to_server)
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        while client.version() is None or not client.getpeercert():
+            for end in (client, server):
+                try:
+                    end.do_handshake()
+                except ssl.SSLWantReadError:
+                    continue
+    except ssl.SSLError as error:
+        raise CertificateError(f"cert_file = {cert_file}: {ssl_reason(error)}") from error
+    return end_of(dict(client.getpeercert() or {}))
+
+
+def end_of(shown: Mapping[str, Any]) -> datetime:
+    """Until when it is good, of what `ssl.SSLSocket.getpeercert` gives of a verified one."""
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
 
 
 def _no_password() -> str:

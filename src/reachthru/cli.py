@@ -17,6 +17,7 @@ _COMMANDS = {
     "hosts": ("reachthru.operator.hosts", "the compute nodes and how their agents are"),
     "groups": ("reachthru.operator.groups", "the server groups and their members"),
     "faults": ("reachthru.operator.faults", "what is or was wrong, and who has been told"),
+    "doctor": ("reachthru.doctor.command", "say what is wrong with this machine's installation"),
     "validate": ("reachthru.validate", "check a captured line-JSON transcript"),
     "demo": ("reachthru.demo.command", "see it work on a real VM"),
 }

@@ -244,5 +244,7 @@ async def seed_lifelike(cloud, seed=7):
                 host.change(name, round_trip_ms=ms)
         await cloud.report(ago_s=step * 5.0)
     split = {name: members for name, members in sorted(groups.items())}
-    cloud.set_groups({f"{k}-{n}": v[n::6][:5] for k, v in split.items() for n in range(6) if v[n::6]})
+    cloud.set_groups(
+        {f"{k}-{n}": v[n::6][:5] for k, v in split.items() for n in range(6) if v[n::6]}
+    )
     return dice

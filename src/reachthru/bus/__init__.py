@@ -45,14 +45,14 @@ def agent_bus(url: str, host: str, door: BusDoor = OPEN) -> AgentBus:
 
     Raises `BusUrlError`, `DoorError`.
     """
-    url, door = _without_login(url, door)
+    url, door = without_login(url, door)
     match urlsplit(url).scheme:
         case "mqtt" | "mqtts":
             from reachthru.bus.mqtt import MqttAgentBus
 
             return MqttAgentBus(url, host, door)
         case "rabbit" | "rabbits":
-            _need_oslo_messaging(url)
+            need_oslo_messaging(url)
             from reachthru.bus.oslo import OsloAgentBus
 
             return OsloAgentBus(url, host, door)
@@ -68,14 +68,14 @@ def controller_bus(url: str, name: str, door: BusDoor = OPEN) -> ControllerBus:
 
     Raises `BusUrlError`, `DoorError`.
     """
-    url, door = _without_login(url, door)
+    url, door = without_login(url, door)
     match urlsplit(url).scheme:
         case "mqtt" | "mqtts":
             from reachthru.bus.mqtt import MqttControllerBus
 
             return MqttControllerBus(url, name, door)
         case "rabbit" | "rabbits":
-            _need_oslo_messaging(url)
+            need_oslo_messaging(url)
             from reachthru.bus.oslo import OsloControllerBus
 
             return OsloControllerBus(url, name, door)
@@ -94,10 +94,10 @@ def topic_notifier(
     What its exchange and queue are like if not as oslo.messaging has them by default, is in the
     URL: `?amqp_durable_queues=true`.
     """
-    url, door = _without_login(url, door)
+    url, door = without_login(url, door)
     if urlsplit(url).scheme not in ("rabbit", "rabbits"):
         raise BusUrlError(url, "must be rabbit[s]://host[:port][/vhost]")
-    _need_oslo_messaging(url)
+    need_oslo_messaging(url)
     from reachthru.bus.oslo.address import Address
     from reachthru.bus.oslo.notifier import TopicNotifier
 
@@ -105,7 +105,7 @@ def topic_notifier(
     return TopicNotifier(address, topic, publisher)
 
 
-def _need_oslo_messaging(url: str) -> None:
+def need_oslo_messaging(url: str) -> None:
     if importlib.util.find_spec("oslo_messaging") is None:
         raise BusUrlError(
             url,
@@ -113,7 +113,7 @@ def _need_oslo_messaging(url: str) -> None:
         )
 
 
-def _without_login(url: str, door: BusDoor) -> tuple[str, BusDoor]:
+def without_login(url: str, door: BusDoor) -> tuple[str, BusDoor]:
     """The URL as it may be shown, and the door with the user and the password that it had.
 
     A cluster's URL may have them with each of its hosts; the first is for all. Raises `DoorError`.

@@ -37,7 +37,7 @@ def _of_agents(controller: ControllerState) -> Mapping[Description, Values]:
         table.AGENTS_OUTBOX: sum(host.waiting for host in online),
         table.AGENTS_OUTBOX_BROKEN: sum(not host.outbox_durable for host in online),
         table.AGENTS_LATENESS: max((host.lateness_ms for host in online), default=0.0) / 1000,
-        table.AGENTS_CLOCK: controller.metrics.worst_clock_offset_s(host.host for host in online),
+        table.AGENTS_CLOCK: max((abs(host.clock_ms or 0.0) for host in online), default=0.0) / 1000,
     }
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 
 from reachthru.bus import ControllerBus
 from reachthru.controller_server.cluster.feed import FaultFeed
@@ -100,7 +99,7 @@ class Intake:
             for instance in changes.instances:
                 if isinstance(instance, Removed):
                     self._standing.departed(instance.host, instance.uuid, now)
-            self._metrics.heard(report, datetime.now(UTC))
+            self._metrics.agent_group_losses(report.host, report.group_losses, full=report.full)
 
     def _take_news(self, news: ControllerNews) -> None:
         if not self._watch.take_echo(news):

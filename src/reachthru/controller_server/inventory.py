@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from reachthru.bus import BusUnavailableError, ControllerBus
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.census import Census, Changes, Removed
-from reachthru.controller_server.model import Host, Instance, iso, utc
+from reachthru.controller_server.model import Host, Instance, iso, ms_since, utc
 from reachthru.controller_server.round_trips import RoundTrip, RoundTrips
 from reachthru.controller_server.store import inventory
 from reachthru.controller_server.store.database import Database, DatabaseError
@@ -87,13 +87,15 @@ class Inventory:
 
     def take_report(self, report: AgentReport) -> Changes:
         self._heard.add(report.host)
-        changes = self._census.take_report(report)
+        now = datetime.now(UTC)
+        behind_ms = ms_since(report.sent_at, now)
+        changes = self._census.take_report(report, None if behind_ms is None else -behind_ms)
         self._take_round_trips(report, changes)
         if changes.host is not None:
             self._events.publish("host", changes.host)
         for instance in changes.instances:
             self._events.publish("instance", instance)
-        at = iso(datetime.now(UTC))
+        at = iso(now)
         self._write(report.host, lambda c: inventory.store_report(c, report, at))
         return changes
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from prometheus_client import generate_latest
 
 from reachthru.controller_server import metric_table as table
-from reachthru.controller_server.model import ms_since, utc
+from reachthru.controller_server.model import ms_since
 from reachthru.controller_server.store.changes import changed_at
 from reachthru.controller_server.store.deliveries import Outcome
 from reachthru.controller_server.store.tables import PENDING
-from reachthru.protocol.agent_bus import AgentReport, FaultChange
+from reachthru.protocol.agent_bus import FaultChange
 from reachthru.telemetry.exposition import Families, family, new_registry
 from reachthru.telemetry.metrics import Description, Kind, Tally, Values
 
@@ -32,7 +32,6 @@ class Metrics:
             if described.kind is Kind.HISTOGRAM
         }
         self._group_losses: dict[str, Mapping[str, Mapping[str, int]]] = {}  # by host
-        self._clock_offsets_s: dict[str, float] = {}  # by host
 
     def count(self, described: Description, *labels: str, by: int = 1) -> None:
         self._counts[described][labels] += by
@@ -70,16 +69,6 @@ class Metrics:
 
     def group_loss(self, reason: str, count: int = 1) -> None:
         self.count(table.GROUP_LOSSES, reason, by=count)
-
-    def heard(self, report: AgentReport, now: datetime) -> None:
-        """An agent's report came at `now`, UTC."""
-        self.agent_group_losses(report.host, report.group_losses, full=report.full)
-        sent_at = utc(report.sent_at)
-        if sent_at is not None:
-            self._clock_offsets_s[report.host] = abs((now - sent_at).total_seconds())
-
-    def worst_clock_offset_s(self, hosts: Iterable[str]) -> float:
-        return max((self._clock_offsets_s.get(host, 0.0) for host in hosts), default=0.0)
 
     def agent_group_losses(
         self, host: str, totals: Mapping[str, Mapping[str, int]], *, full: bool

@@ -77,7 +77,8 @@ class Host(Struct, kw_only=True):
     """A compute node's agent. `state`: online or offline.
 
     `waiting` is how many fault changes no controller has acknowledged yet; with `outbox_durable`
-    False they are in the agent's memory only.
+    False they are in the agent's memory only. `clock_ms` is how far its wall clock was ahead of the
+    controller's at its last report, less the report's way; None: not since the controller's start.
     """
 
     host: str
@@ -87,6 +88,7 @@ class Host(Struct, kw_only=True):
     lateness_ms: float
     waiting: int = 0
     outbox_durable: bool = True
+    clock_ms: float | None = None
 
 
 class GroupMember(Struct, kw_only=True, omit_defaults=True):

@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from reachthru.guest_daemon.settings import load
 
     arguments = read_arguments(sys.argv[1:] if argv is None else argv)
+    if arguments.command == "doctor":  # wrong settings are one of its findings
+        return _doctor(arguments)
     commands = {
         "run": _run,
         "status": _status,
@@ -77,6 +79,15 @@ def _check(settings: "Settings", arguments: "Arguments") -> int:
         status = check_alone(settings)
     _print(status, arguments, show_check(status))
     return 0 if status["healthy"] else 1
+
+
+def _doctor(arguments: "Arguments") -> int:
+    from reachthru import findings
+    from reachthru.guest_daemon.doctor import examine
+
+    found = examine(arguments.config)
+    print(findings.as_json(found) if arguments.as_json else "\n".join(findings.lines(found)))
+    return findings.exit_status(found)
 
 
 def _group(settings: "Settings", arguments: "Arguments") -> int:

@@ -10,6 +10,7 @@ _COMMANDS = (
     ("run", "run the daemon, in the foreground"),
     ("status", "show the port, the host's attention and the health"),
     ("check", "run every health check now; exit 0 if healthy, 1 if not"),
+    ("doctor", "say what keeps this VM from being heartbeated, and how to mend it"),
     ("members", "show every VM of this VM's server group, this one too"),
     ("broadcast", "send a text to every other VM of this VM's server group"),
     ("listen", "print what the server group's other VMs broadcast, and how they change"),

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,6 +28,23 @@ def show_rows(columns: Sequence[str], rows: Iterable[Row]) -> None:
 def show_line(row: Row) -> None:
     """One row of something that goes on."""
     _say(("  " if sys.stdout.isatty() else "\t").join(_plain(value) for value in row))
+
+
+# ANSI (ECMA-48) colours that any terminal has, light or dark.
+_COLOURS = {"good": "32", "doubtful": "33", "bad": "31;1", "quiet": "2", "heading": "1"}
+
+
+def is_coloured() -> bool:
+    """On a terminal that takes it, unless somebody would rather not (no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty()
+
+
+def coloured(text: str, style: str) -> str:
+    """`style`: good, doubtful, bad, quiet, heading; "" is none."""
+    code = _COLOURS.get(style)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and is_coloured() else text
 
 
 def _say(line: str) -> None:

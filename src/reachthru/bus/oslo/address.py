@@ -26,7 +26,7 @@ class Address:
     ) -> None:
         self._parsed = parsed
         self._door = door
-        self._tls = tls
+        self.tls = tls
         self._exchange = exchange
         self._durable = durable
         self._current = 0
@@ -51,6 +51,16 @@ class Address:
         address._check(url)
         return address
 
+    @property
+    def brokers(self) -> list[tuple[str, int]]:
+        """(name, port) of each."""
+        usual = TLS_PORT if self.tls else PORT
+        return [(host.hostname, host.port or usual) for host in self._parsed.hosts]
+
+    @property
+    def virtual_host(self) -> str:
+        return self._parsed.virtual_host or "/"
+
     def use_next(self) -> None:
         """The broker in use is away: the next one, after the last the first."""
         self._current = (self._current + 1) % len(self._parsed.hosts)
@@ -61,7 +71,7 @@ class Address:
         `replicated`: it makes quorum queues.
         """
         host = self._parsed.hosts[self._current]
-        port = host.port or (TLS_PORT if self._tls else PORT)
+        port = host.port or (TLS_PORT if self.tls else PORT)
         url = oslo_messaging.TransportURL(
             cfg.ConfigOpts(),
             transport="rabbit",
@@ -79,7 +89,7 @@ class Address:
 
     def __str__(self) -> str:
         host = self._parsed.hosts[self._current]
-        port = host.port or (TLS_PORT if self._tls else PORT)
+        port = host.port or (TLS_PORT if self.tls else PORT)
         name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname
         return f"{self._parsed.transport}://{name}:{port}/{self._parsed.virtual_host or ''}"
 
@@ -93,7 +103,7 @@ class Address:
             # Bounded: what waits, waits in RabbitMQ.
             "rabbit_qos_prefetch_count": 100,
         }
-        if self._tls:
+        if self.tls:
             cert_file = self._door.cert_file
             options |= {"ssl": True, "ssl_ca_file": str(self._door.ca_file)}
             if cert_file is not None:
@@ -104,8 +114,8 @@ class Address:
         return options
 
     def _check(self, url: str) -> None:
-        self._door.check(tls=self._tls)
-        if self._tls and self._door.ca_file is None:
+        self._door.check(tls=self.tls)
+        if self.tls and self._door.ca_file is None:
             raise DoorError("ca_file is not set: oslo.messaging would trust any broker")
         try:
             self.transport()

@@ -141,8 +141,9 @@ class Census:
     def load_fault(self, uuid: str, fault_id: str, kind: FaultKind) -> None:
         self._faults.setdefault(uuid, {})[fault_id] = kind
 
-    def take_report(self, report: AgentReport) -> Changes:
-        changes = Changes(host=self._put_host(report))
+    def take_report(self, report: AgentReport, clock_ms: float | None = None) -> Changes:
+        """`clock_ms`: see `Host`."""
+        changes = Changes(host=self._put_host(report, clock_ms))
         known = self._by_host.get(report.host, {})
         named = {instance.uuid for instance in report.instances}
         gone = (known.keys() - named) if report.full else (known.keys() & set(report.gone) - named)
@@ -190,7 +191,7 @@ class Census:
                 del self._faults[change.instance_uuid]
             self._tell([change.instance_uuid], change.cleared_at or change.raised_at)
 
-    def _put_host(self, report: AgentReport) -> Host | None:
+    def _put_host(self, report: AgentReport, clock_ms: float | None) -> Host | None:
         """The host, if there is news of it."""
         old = self._hosts.get(report.host)
         new = self._hosts[report.host] = Host(
@@ -201,11 +202,12 @@ class Census:
             lateness_ms=report.lateness_ms,
             waiting=report.waiting,
             outbox_durable=report.outbox_durable,
+            clock_ms=clock_ms,
         )
         if old is None:
             return new
-        same = structs.replace(old, lateness_ms=new.lateness_ms, waiting=new.waiting) == new
-        return None if same else new
+        as_ever = {"lateness_ms": 0.0, "waiting": 0, "clock_ms": None}
+        return None if structs.replace(old, **as_ever) == structs.replace(new, **as_ever) else new
 
     def _put(self, instance: Instance) -> Instance | None:
         """What was known of it on this host."""

@@ -1,0 +1,43 @@
+"""Runs checks, each within a limit: what is broken may be silent."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from reachthru.findings import Finding, wrong
+
+LIMIT_S = 20.0
+
+Context = TypeVar("Context")
+
+
+class Check(NamedTuple, Generic[Context]):
+    """`look` blocks; what it raises is a finding, too."""
+
+    name: str
+    look: Callable[[Context], Iterable[Finding]]
+
+
+def run_checks(checks: Sequence[Check[Context]], context: Context) -> list[Finding]:
+    """In their order."""
+    return [finding for check in checks for finding in _run(check, context)]
+
+
+def _run(check: Check[Context], context: Context, limit_s: float = LIMIT_S) -> list[Finding]:
+    found: list[Finding] = []
+
+    def look() -> None:
+        try:
+            found.extend(check.look(context))
+        except Exception as error:
+            text = f"could not be looked at: {type(error).__name__}: {error}"
+            found.append(wrong(check.name, " ".join(text.split()), "please report this"))
+
+    # A daemon: a stop of this command waits for nobody who is frozen.
+    thread = threading.Thread(target=look, name=check.name, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        text = f"no answer within {limit_s:g} s: it hangs"
+        return [*found, wrong(check.name, text, "restart what is asked there")]
+    return found

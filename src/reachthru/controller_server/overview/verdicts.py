@@ -50,8 +50,7 @@ def of_host(host: Host, guests: Iterable[Verdict], *, lost: bool) -> Verdict:
 def of_group(group: Group, verdicts: dict[str, Verdict]) -> Verdict:
     """Its worst member's. One that no agent reports is what Nova says: in error, or excused."""
     found = [
-        verdicts.get(member.uuid)
-        or (Verdict.FAILING if member.state == ERROR else Verdict.EXCUSED)
+        verdicts.get(member.uuid) or (Verdict.FAILING if member.state == ERROR else Verdict.EXCUSED)
         for member in group.members
     ]
     return min(found, key=RANK.__getitem__, default=Verdict.WELL)

@@ -58,7 +58,9 @@ _changes: Select[Any] = select(
 )
 
 
-_RANK = case({severity.value: rank for rank, severity in enumerate(Severity)}, value=faults.c.severity)
+_RANK = case(
+    {severity.value: rank for rank, severity in enumerate(Severity)}, value=faults.c.severity
+)
 
 
 # Made once: SQLAlchemy takes longer to make a statement than to have it executed.

@@ -17,6 +17,7 @@ from lab.played_cloud import PlayedCloud, seed_lifelike
 
 AXE_VERSION = "4.10.3"
 CACHE = Path(__file__).parents[2] / "build" / "cache"
+SIZES = {"desktop": {"width": 1360, "height": 900}, "phone": {"width": 360, "height": 740}}
 SESSION = {"scope": "session", "loop_scope": "session"}
 expect.set_options(timeout=20_000)
 
@@ -56,15 +57,15 @@ def axe():
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser, cloud):
-    """await open_page("guests", of=cloud, **Playwright's options of a context) -> its page.
+    """await open_page("guests", of=cloud, size="phone", **options of a context) -> its page.
 
     Whatever the browser complains of (a script that fails, a policy that is broken, a file that is
     missing) fails the test, unless `quiet=False`.
     """
     contexts, complaints = [], []
 
-    async def open_one(view="", of=cloud, quiet=True, **options):
-        context = await browser.new_context(**({"viewport": DESKTOP} | options))
+    async def open_one(view="", of=cloud, quiet=True, size="desktop", **options):
+        context = await browser.new_context(viewport=SIZES[size], **options)
         contexts.append(context)
         page = await context.new_page()
         if quiet:
@@ -79,10 +80,6 @@ async def open_page(browser, cloud):
     for context in contexts:
         await context.close()
     assert not complaints, json.dumps(complaints, indent=1)
-
-
-DESKTOP = {"width": 1360, "height": 900}
-PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture

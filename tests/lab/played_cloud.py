@@ -5,6 +5,7 @@ from a file. The webhook is answered here, and refuses whom it is told to refuse
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 import uuid
@@ -15,7 +16,7 @@ import yaml
 from msgspec import structs
 
 from lab.controllers import Controller, until
-from reachthru.bus import agent_bus
+from reachthru.bus import BusUnavailableError, agent_bus
 from reachthru.protocol.agent_bus import (
     AgentReport,
     FaultAck,
@@ -129,8 +130,14 @@ class PlayedHost:
 
     async def _send(self, change):
         self._fault_seq += 1
-        await self._bus.send(structs.replace(change, seq=self._fault_seq))
-        await until(lambda: self._fault_seq in self._acknowledged)
+        numbered = structs.replace(change, seq=self._fault_seq)
+        sent = False
+        while not sent:
+            await until(lambda: self._bus.connected)
+            with contextlib.suppress(BusUnavailableError):  # the controller restarts
+                await self._bus.send(numbered)
+                sent = True
+        await until(lambda: numbered.seq in self._acknowledged)
 
     async def _read(self):
         async for message in self._bus.messages():
@@ -227,8 +234,8 @@ async def fill_many(cloud, hosts, guests_each):
         await asyncio.sleep(0.1)
 
 
-async def seed_lifelike(cloud, seed=7):
-    """Two dozen hosts of a telephony cloud, ten minutes of heartbeats, on an ordinary bad day."""
+async def seed_lifelike(cloud, reports, seed=7):
+    """Two dozen hosts of a telephony cloud on an ordinary bad day; a report each 5 s until now."""
     dice = random.Random(seed)
     roles = ["amf", "smf", "upf", "pcscf", "hss", "mme", "sbc", "dns", "db", "lb"]
     members = {}
@@ -241,7 +248,7 @@ async def seed_lifelike(cloud, seed=7):
             members[role].append(name)
             host.add(name, interval_ms=dice.choice([400, 400, 1000, 2000]))
     _spoil(cloud, dice)
-    for step in range(REPORTS - 1, -1, -1):
+    for step in range(reports - 1, -1, -1):
         for host in cloud.hosts.values():
             for name, guest in host.guests.items():
                 if guest.registered:
@@ -293,7 +300,6 @@ async def _befall(cloud, dice):
     return told
 
 
-REPORTS = 110
 PAST = [
     ("unhealthy", "check disk: 96 % of /var is used"),
     ("heartbeat_lost", "no answer in time"),

@@ -36,7 +36,7 @@ async def browser():
 async def cloud(tmp_path_factory):
     """24 hosts and some 430 guests on a bad day; `cloud.told` has its open faults, by a word."""
     async with PlayedCloud(tmp_path_factory.mktemp("cloud")) as played:
-        played.told = await seed_lifelike(played)
+        played.told = await seed_lifelike(played, reports=12)
         yield played
 
 

@@ -47,7 +47,7 @@ async def test_a_guest_shows_its_round_trips_its_health_and_what_befell_it(open_
     host, name, fault_id = cloud.told["unhealthy"]
     page = await open_page(f"guests/{host.guests[name].uuid}")
     await expect(page.locator("h1")).to_have_text(name)
-    spark = page.get_by_role("img", name=re.compile(r"Slowest answers in 1\d\d reports: last"))
+    spark = page.get_by_role("img", name=re.compile(r"Slowest answers in 1[2-9] reports: last"))
     await expect(spark).to_be_visible()
     await expect(page.locator("figcaption")).to_contain_text(re.compile(r"median [\d.]+ ms"))
     said = page.locator("section", has_text="It says that it is unhealthy")

@@ -17,6 +17,7 @@ from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.deliveries import Outcome
+from reachthru.protocol.faults import Severity
 
 
 @pytest.fixture
@@ -237,10 +238,10 @@ async def test_faults_come_the_worst_first_and_each_with_its_changes(client, con
     await controller.ledger.add(
         [
             arrived(1, fault_id="a"),
-            arrived(2, fault_id="b", severity="warning", kind="never_registered"),
+            arrived(2, fault_id="b", severity=Severity.WARNING, kind="never_registered"),
             arrived(3, fault_id="c"),
             arrived(4, fault_id="c", status="cleared", detail="it is back"),
-            arrived(5, fault_id="d", severity="major", kind="unhealthy"),
+            arrived(5, fault_id="d", severity=Severity.MAJOR, kind="unhealthy"),
         ]
     )
 

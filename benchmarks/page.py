@@ -58,7 +58,7 @@ async def _open(chromium: Browser, url: str, moment: str) -> tuple[float, float]
     wire.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
     await wire.send("Network.enable")
     await page.goto(url)
-    await page.wait_for_function(moment)
+    await page.locator("main[aria-busy=false], pre").wait_for()
     took_ms: float = await page.evaluate(moment)
     await context.close()
     return took_ms, sum(received)

@@ -69,7 +69,7 @@ async def open_page(browser, cloud):
         contexts.append(context)
         page = await context.new_page()
         if quiet:
-            page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+            page.on("console", lambda said: _is_bad(said) and complaints.append(said.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
         await page.goto(f"{of.url}/#/{view}")
         if quiet:
@@ -80,6 +80,12 @@ async def open_page(browser, cloud):
     for context in contexts:
         await context.close()
     assert not complaints, json.dumps(complaints, indent=1)
+
+
+def _is_bad(said):
+    """The page's policy stops Playwright's own `eval`, too, which then finds another way."""
+    of_playwright = ("'TrustedScript' assignment", "Evaluating a string as JavaScript")
+    return said.type == "error" and not any(words in said.text for words in of_playwright)
 
 
 @pytest.fixture

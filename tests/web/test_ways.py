@@ -120,8 +120,15 @@ async def test_a_hostile_guest_is_text_and_nothing_else(open_page, cloud):
 
 
 async def _go(page, view):
-    await page.evaluate("view => { location.hash = '#/' + view }", view)
-    await page.wait_for_function("document.querySelector('main').ariaBusy === 'true'", timeout=500)
+    await page.evaluate(
+        """async view => {
+            const shown = new Promise(done => addEventListener("hashchange", done, {once: true}));
+            if (location.hash === "#/" + view) return;
+            location.hash = "#/" + view;
+            await shown;
+        }""",
+        view,
+    )
     await expect(page.locator("main")).to_have_attribute("aria-busy", "false")
 
 

@@ -6,14 +6,14 @@ the controller's smallest answer, /healthz.
 """
 
 import asyncio
-import shutil
 import statistics
 import tempfile
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from benchmarks.results import Result
+from lab.browser import chromium
 from lab.played_cloud import PlayedCloud, fill_many
 
 HOSTS = 100
@@ -31,14 +31,10 @@ def run() -> list[Result]:
 
 async def _run() -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="reachthru-") as folder:
-        async with PlayedCloud(Path(folder)) as cloud, async_playwright() as playwright:
+        async with PlayedCloud(Path(folder)) as cloud, chromium() as browser:
             await fill_many(cloud, HOSTS, GUESTS_EACH)
-            chromium = await playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-            )
-            views = [await _open(chromium, cloud.url, _FIRST_VIEW) for _ in range(RUNS)]
-            smallest = [await _open(chromium, f"{cloud.url}/healthz", _LOADED) for _ in range(RUNS)]
-            await chromium.close()
+            views = [await _open(browser, cloud.url, _FIRST_VIEW) for _ in range(RUNS)]
+            smallest = [await _open(browser, f"{cloud.url}/healthz", _LOADED) for _ in range(RUNS)]
     view_ms = statistics.median(ms for ms, _bytes in views)
     transferred = max(size for _ms, size in views)
     detail = f"median of {RUNS}, each with an empty cache; {transferred / 1000:.0f} kB transferred"
@@ -49,9 +45,9 @@ async def _run() -> list[Result]:
     ]
 
 
-async def _open(chromium: Browser, url: str, moment: str) -> tuple[float, float]:
+async def _open(browser: Browser, url: str, moment: str) -> tuple[float, float]:
     """Milliseconds until `moment`, and the bytes that came by then."""
-    context = await chromium.new_context(viewport={"width": 1360, "height": 900})
+    context = await browser.new_context(viewport={"width": 1360, "height": 900})
     page = await context.new_page()
     wire = await context.new_cdp_session(page)
     received: list[float] = []

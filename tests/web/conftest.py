@@ -1,18 +1,14 @@
-"""A real Chromium (Debian's), a real controller, and hosts that are played at its own doors.
-
-Playwright drives it, over the browser's own protocol: it waits for what a test claims, emulates
-colours, widths and motion, and needs no driver that must be of the browser's version.
-"""
+"""A real Chromium, a real controller, and hosts that are played at its own doors."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
+from lab.browser import chromium
 from lab.played_cloud import PlayedCloud, seed_lifelike
 
 AXE_VERSION = "4.10.3"
@@ -24,12 +20,8 @@ expect.set_options(timeout=20_000)
 
 @pytest_asyncio.fixture(**SESSION)
 async def browser():
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield chromium
-        await chromium.close()
+    async with chromium() as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(**SESSION)

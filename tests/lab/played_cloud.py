@@ -12,12 +12,14 @@ import uuid
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import yaml
 from msgspec import structs
 
 from lab.controllers import Controller, until
 from reachthru.bus import BusUnavailableError, agent_bus
 from reachthru.protocol.agent_bus import (
+    AgentOffline,
     AgentReport,
     FaultAck,
     FaultChange,
@@ -78,6 +80,9 @@ class PlayedHost:
 
     def change(self, name, **values):
         self.guests[name] = structs.replace(self.guests[name], **values)
+
+    async def say_goodbye(self):
+        await self._bus.send(AgentOffline(host=self.host, clean=True))
 
     async def report(self, ago_s=0.0):
         """All of them."""
@@ -187,6 +192,15 @@ class PlayedCloud:
     async def host(self, name):
         self.hosts[name] = await self._stack.enter_async_context(PlayedHost(self.bus_url, name))
         return self.hosts[name]
+
+    async def forget(self, host):
+        """It leaves for good."""
+        await host.say_goodbye()
+        address = f"{self.url}/v1/hosts/{host.host}"
+        async with httpx.AsyncClient() as client:
+            while (await client.delete(address)).status_code == 409:
+                await asyncio.sleep(0.05)
+        del self.hosts[host.host]
 
     def set_groups(self, groups):
         """{id: [guest's name, ...]}; the controller looks twice a second."""

@@ -24,7 +24,7 @@ async def test_the_overview_says_what_is_wrong_the_worst_first(open_page, cloud)
     assert [order.index(text.strip()) for text in severities] == sorted(
         order.index(text.strip()) for text in severities
     )
-    await expect(page.get_by_role("region", name="Hosts").first).to_contain_text("24")
+    await expect(page.get_by_role("region", name="Hosts").first).to_contain_text("24 hosts")
 
 
 async def test_a_fault_appears_and_goes_without_a_reload(open_page, cloud):

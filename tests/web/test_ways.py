@@ -104,7 +104,7 @@ async def test_a_row_keeps_the_focus_while_news_comes(open_page, cloud):
 
 async def test_a_hostile_guest_is_text_and_nothing_else(open_page, cloud):
     host = await cloud.host("compute-evil")
-    host.add(EVIL, uuid="evil/../1?#<b>", health="unhealthy", health_detail=EVIL, note=EVIL)
+    host.add(EVIL, uuid="evil..%2e?#<b>", health="unhealthy", health_detail=EVIL, note=EVIL)
     await host.report()
     fault_id = await host.raise_fault(EVIL, "unhealthy", EVIL)
     page = await open_page()
@@ -117,6 +117,10 @@ async def test_a_hostile_guest_is_text_and_nothing_else(open_page, cloud):
     assert await page.evaluate("window.owned") is None
     assert await page.locator("main img, main script").count() == 0
     assert EVIL not in await page.evaluate("document.head.innerHTML")
+    await host.clear_fault(fault_id)
+    host.guests.clear()
+    await host.report()
+    await cloud.forget(host)
 
 
 async def _go(page, view):

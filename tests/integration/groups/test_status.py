@@ -143,6 +143,7 @@ async def test_groups_at_rest_are_what_operators_see(cloud, pair):
 
 
 async def test_how_quickly_a_guest_answers_reaches_the_operator(cloud, pair):
+    pair[0].register()
     path = f"/v1/instances/{pair[0].uuid}"
     async with asyncio.timeout(30):
         while not (shown := await asyncio.to_thread(cloud.get, path))["round_trips"]:

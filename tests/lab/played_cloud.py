@@ -307,8 +307,7 @@ async def _befall(cloud, dice):
         name = list(host.guests)[number % 5]
         if word == "lost":
             cloud.refused.add(host.guests[name].uuid)
-        if kind == "unhealthy":
-            host.change(name, health="unhealthy", health_detail=detail)
+        host.change(name, **NOW.get(kind, {}))
         told[word] = (host, name, await host.raise_fault(name, kind, detail, ago_s))
     await cloud.report()
     return told
@@ -319,6 +318,22 @@ PAST = [
     ("heartbeat_lost", "no answer in time"),
     ("guest_daemon_lost", "cgcs.messaging was closed in the guest without a goodbye"),
 ]
+# How guests are reported while they have such a fault.
+NOW = {
+    "unhealthy": {
+        "health": "unhealthy",
+        "health_detail": "check db: connection refused on 10.0.4.17:5432",
+    },
+    "instance_lost": {"state": "gone", "registered": False},
+    "guest_daemon_lost": {"registered": False},
+    "never_registered": {
+        "registered": False,
+        "interval_ms": None,
+        "last_seen_at": None,
+        "health": None,
+        "round_trip_ms": None,
+    },
+}
 PRESENT = [
     ("unhealthy", 6, "unhealthy", "check db: connection refused on 10.0.4.17:5432", 340),
     ("gone", 11, "instance_lost", "QEMU is gone: killed by signal 9", 95),

@@ -117,6 +117,7 @@ async def test_a_hostile_guest_is_text_and_nothing_else(open_page, cloud):
     assert await page.evaluate("window.owned") is None
     assert await page.locator("main img, main script").count() == 0
     assert EVIL not in await page.evaluate("document.head.innerHTML")
+    await page.close()
     await host.clear_fault(fault_id)
     host.guests.clear()
     await host.report()

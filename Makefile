@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test doctor-chain chaos bench clean
+.PHONY: help setup demo lint test doctor-chain chaos bench screenshots clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,9 @@ chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (
 
 bench: setup ## all benchmarks, as tables and build/bench.json (BENCH="heartbeat guest": some only)
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH)
+
+screenshots: setup ## pictures of the page for README and docs, into docs/images
+	@PYTHONPATH=tests $(BIN)/python -W ignore tools/screenshots
 
 clean: ## forget what was built and installed here
 	rm -rf build .venv .venv-*

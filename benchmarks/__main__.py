@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-from benchmarks import broadcast, detection, faults, guest, heartbeat
+from benchmarks import broadcast, detection, faults, guest, heartbeat, page
 from benchmarks.results import Result, show, write
 
 BENCHMARKS = {
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "broadcast": broadcast.run,
     "faults": faults.run,
     "guest": guest.run,
+    "page": page.run,
 }
 
 

@@ -71,6 +71,11 @@ class Inventory:
     def instance(self, uuid: str) -> Instance | None:
         return self._census.instance(uuid)
 
+    @property
+    def revision(self) -> int:
+        """Grows with each news."""
+        return self._census.revision
+
     def active_faults(self, uuid: str) -> list[FaultKind]:
         return self._census.faults(uuid)
 

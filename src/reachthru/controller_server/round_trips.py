@@ -14,7 +14,7 @@ SAMPLES_KEPT = 120  # a guest: ten minutes, where its host has few guests. 1.4 K
 
 
 class RoundTrip(Struct, frozen=True):
-    """`ms` is the slowest answer that the host agent saw since the report before; `at`: ISO 8601."""
+    """`ms`: the slowest answer since the report before; `at`: ISO 8601, by its agent's clock."""
 
     at: str
     ms: float

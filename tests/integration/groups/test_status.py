@@ -140,3 +140,14 @@ async def test_groups_at_rest_are_what_operators_see(cloud, pair):
         ]
     }
     assert cloud.get("/v1/groups/nobody") == {}
+
+
+async def test_how_quickly_a_guest_answers_reaches_the_operator(cloud, pair):
+    pair[0].register()
+    path = f"/v1/instances/{pair[0].uuid}"
+    async with asyncio.timeout(30):
+        while not (shown := await asyncio.to_thread(cloud.get, path))["round_trips"]:
+            await asyncio.sleep(0.2)
+    assert all(0 < trip["ms"] < 10_000 for trip in shown["round_trips"])
+    assert shown["instances"][0]["round_trip_ms"] == shown["round_trips"][-1]["ms"]
+    assert shown["groups"] == ["ours"]

@@ -1,7 +1,9 @@
 """The REST API, as its callers see it."""
 
 import asyncio
+import re
 import uuid
+from pathlib import Path
 
 import pytest
 from litestar.testing import AsyncTestClient
@@ -10,10 +12,12 @@ from sqlalchemy import text
 from reachthru.bus import controller_bus, memory
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.metrics import Metrics
+from reachthru.controller_server.rest import page as page_files
 from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.deliveries import Outcome
+from reachthru.protocol.faults import Severity
 
 
 @pytest.fixture
@@ -184,6 +188,98 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
         ],
         "total": 1,
     }
+
+
+async def test_instances_are_judged_filtered_sorted_and_cut(
+    client, controller, arrived, make_report, make_change
+):
+    controller.inventory.take_report(make_report("a", "b", "c"))
+    controller.inventory.take_report(make_report("d", host="compute-9", registered=False))
+    controller.inventory._census.take_faults([make_change(1, instance_uuid="b")])
+
+    async def asked(query):
+        answer = (await client.get(f"/v1/instances?{query}")).json()
+        return [(one["uuid"], one["verdict"]) for one in answer["instances"]], answer["total"]
+
+    assert await asked("sort=worst&limit=2") == ([("b", "failing"), ("d", "unwatched")], 4)
+    assert await asked("sort=-name&offset=1&limit=1") == ([("c", "well")], 4)
+    assert await asked("verdict=failing") == ([("b", "failing")], 1)
+    assert await asked("host=compute-9") == ([("d", "unwatched")], 1)
+    assert await asked("search=OF%20C") == ([("c", "well")], 1)
+    hosts = (await client.get("/v1/hosts?sort=worst")).json()["hosts"]
+    assert [(host["host"], host["verdict"]) for host in hosts] == [
+        ("compute-0", "unwell"),
+        ("compute-9", "well"),
+    ]
+    summary = (await client.get("/v1/summary")).json()
+    assert summary["faults"] == {"critical": 1}
+    assert {word: n for word, n in summary["instances"].items() if n} == {
+        "failing": 1,
+        "unwatched": 1,
+        "well": 2,
+    }
+
+
+async def test_an_instance_has_its_round_trips_until_it_leaves(client, controller, make_report):
+    report = make_report("a")
+    for ms in (4.5, None, 9.25):
+        report.instances[0].round_trip_ms = ms
+        controller.inventory.take_report(report)
+    one = (await client.get("/v1/instances/a")).json()
+    at = report.sent_at
+    assert one["round_trips"] == [{"at": at, "ms": 4.5}, {"at": at, "ms": 9.25}]
+    assert one["instances"][0]["round_trip_ms"] == 9.25
+    controller.inventory.take_report(make_report())
+    controller.inventory.take_report(make_report("a"))
+    assert (await client.get("/v1/instances/a")).json()["round_trips"] == []
+
+
+async def test_faults_come_the_worst_first_and_each_with_its_changes(client, controller, arrived):
+    await controller.ledger.add(
+        [
+            arrived(1, fault_id="a"),
+            arrived(2, fault_id="b", severity=Severity.WARNING, kind="never_registered"),
+            arrived(3, fault_id="c"),
+            arrived(4, fault_id="c", status="cleared", detail="it is back"),
+            arrived(5, fault_id="d", severity=Severity.MAJOR, kind="unhealthy"),
+        ]
+    )
+
+    async def ids(query):
+        answer = (await client.get(f"/v1/faults?{query}")).json()
+        return [fault["id"] for fault in answer["faults"]]
+
+    assert await ids("active=true&worst_first=true") == ["a", "d", "b"]
+    assert await ids("severity=critical") == ["c", "a"]
+    assert await ids("kind=unhealthy") == ["d"]
+    changes = (await client.get("/v1/faults/c")).json()["changes"]
+    assert [(change["status"], change["detail"]) for change in changes] == [
+        ("raised", "no answer"),
+        ("cleared", "it is back"),
+    ]
+
+
+async def test_the_page_is_served_with_its_locks_and_not_sent_twice(client):
+    page = await client.get("/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    for name in re.findall(r'(?:href|src)="(web/[^"]+)"', page.text):
+        asset = await client.get(f"/{name}")
+        assert asset.status_code == 200, name
+        policy = asset.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        seen = await client.get(f"/{name}", headers={"If-None-Match": asset.headers["etag"]})
+        assert (seen.status_code, seen.content) == (304, b"")
+
+
+def test_every_module_of_the_page_is_fetched_at_once():
+    folder = Path(page_files.__file__).parents[1] / "web"
+    named = set(re.findall(r'href="web/([^"]+\.js)"', (folder / "index.html").read_text()))
+    imported = {
+        str((file.parent / name).resolve().relative_to(folder))
+        for file in folder.rglob("*.js")
+        for name in re.findall(r'from "([^"]+)"', file.read_text())
+    }
+    assert named == imported
 
 
 async def test_readiness_names_the_role(client, controller, wait_until):

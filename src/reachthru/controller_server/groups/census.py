@@ -66,6 +66,7 @@ class Census:
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[str, str], None]] = []
+        self.revision = 0  # grows with each news; being seen again is none
         self._order = itertools.count()
         self._hosts: dict[str, Host] = {}
         self._seen: dict[str, dict[str, Seen]] = {}  # by instance, by host
@@ -159,6 +160,8 @@ class Census:
             self._remove(report.host, uuid)
             changes.instances.append(Removed(uuid=uuid, host=report.host))
             changed.append(uuid)
+        if changes.host is not None or changes.instances:
+            self.revision += 1
         self._tell(changed, report.sent_at)
         return changes
 
@@ -166,11 +169,13 @@ class Census:
         """The host as it is now; None if it was not online."""
         if not self.is_online(host):
             return None
+        self.revision += 1
         self._hosts[host] = structs.replace(self._hosts[host], state=OFFLINE)
         return self._hosts[host]
 
     def forget(self, host: str, at: str) -> list[Removed]:
         """The host is gone for good, with what it carried. `at` is when that was said."""
+        self.revision += 1
         self._hosts.pop(host, None)
         gone = sorted(self._by_host.get(host, {}))
         for uuid in gone:
@@ -182,6 +187,7 @@ class Census:
     def take_faults(self, changes: Iterable[FaultChange]) -> None:
         """Changes that are new, in order for each instance."""
         for change in changes:
+            self.revision += 1
             active = self._faults.setdefault(change.instance_uuid, {})
             if change.status is FaultStatus.RAISED:
                 active[change.fault_id] = change.kind

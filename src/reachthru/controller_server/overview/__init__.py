@@ -1,1 +1,1 @@
-"""The cloud at a glance: how each guest, host and group is in one word, counted, the worst first."""
+"""The cloud at a glance: how each guest, host and group is, in one word; counted; worst first."""

@@ -1,8 +1,9 @@
 """What an operator sees first, from memory."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -18,8 +19,9 @@ from reachthru.controller_server.store.tables import ONLINE
 from reachthru.protocol.faults import CATALOGUE, FaultKind
 
 # However many ask, a fifth of the time goes into looking: with 10,000 guests one look takes tens of
-# milliseconds, and what was seen serves for some 200. A page asks later than that after news.
+# milliseconds. Who asks after news waits until it is time; what is no news may be so old.
 REST_SHARE = 4.0
+AGE_LIMIT_S = 2.0
 
 Subject = TypeVar("Subject", bound=Instance | Host | Group)
 Seen = TypeVar("Seen")
@@ -33,31 +35,30 @@ class Judged(Struct, Generic[Subject], frozen=True):
 
 
 class Overview:
-    def __init__(
-        self, controller: ControllerState, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, controller: ControllerState) -> None:
         self._controller = controller
-        self._instances = _Look(self._look_at_instances, clock)
-        self._hosts = _Look(self._look_at_hosts, clock)
-        self._groups = _Look(self._look_at_groups, clock)
+        self._instances = Look(self._look_at_instances, self._revision, AGE_LIMIT_S)
+        self._hosts = Look(self._look_at_hosts, self._revision, AGE_LIMIT_S)
+        # Nobody says when their source has changed.
+        self._groups = Look(self._look_at_groups, self._revision, age_limit_s=0.0)
 
-    def instances(self) -> list[Judged[Instance]]:
+    async def instances(self) -> list[Judged[Instance]]:
         """By uuid."""
-        return self._instances.seen()
+        return await self._instances.seen()
 
     def instance(self, uuid: str) -> Judged[Instance] | None:
         """As it is this moment."""
         found = self._controller.inventory.instance(uuid)
         return None if found is None else self._judge_instance(found, self._online_hosts())
 
-    def hosts(self) -> list[Judged[Host]]:
+    async def hosts(self) -> list[Judged[Host]]:
         """By name."""
-        return self._hosts.seen()
+        return await self._hosts.seen()
 
-    def groups(self) -> list[Judged[Group]]:
-        return self._groups.seen()
+    async def groups(self) -> list[Judged[Group]]:
+        return await self._groups.seen()
 
-    def summary(self) -> Summary:
+    async def summary(self) -> Summary:
         controller = self._controller
         severities: Counter[str] = Counter()
         for kind, count in controller.inventory.active_kinds().items():
@@ -65,9 +66,9 @@ class Overview:
         return Summary(
             version=reachthru.__version__,
             role="leader" if controller.leadership.leads() else "follower",
-            instances=_counted(self.instances()),
-            hosts=_counted(self.hosts()),
-            groups=_counted(self.groups()),
+            instances=_counted(await self.instances()),
+            hosts=_counted(await self.hosts()),
+            groups=_counted(await self.groups()),
             faults=dict(severities),
             groups_stale=controller.groups.stale,
         )
@@ -82,7 +83,10 @@ class Overview:
             if instance is not None
         }
 
-    def _look_at_instances(self) -> list[Judged[Instance]]:
+    def _revision(self) -> int:
+        return self._controller.inventory.revision
+
+    async def _look_at_instances(self) -> list[Judged[Instance]]:
         online = self._online_hosts()
         found = self._controller.inventory.instances()
         return [self._judge_instance(instance, online) for instance in found]
@@ -95,9 +99,9 @@ class Overview:
     def _online_hosts(self) -> set[str]:
         return {host.host for host in self._controller.inventory.hosts() if host.state == ONLINE}
 
-    def _look_at_hosts(self) -> list[Judged[Host]]:
+    async def _look_at_hosts(self) -> list[Judged[Host]]:
         guests: dict[str, Counter[Verdict]] = {}
-        for judged in self.instances():
+        for judged in await self.instances():
             guests.setdefault(judged.subject.host, Counter())[judged.verdict] += 1
         found = []
         for host in self._controller.inventory.hosts():
@@ -107,30 +111,52 @@ class Overview:
             found.append(Judged(host, verdict, guests=of_host))
         return found
 
-    def _look_at_groups(self) -> list[Judged[Group]]:
-        known = {judged.subject.uuid: judged.verdict for judged in self.instances()}
+    async def _look_at_groups(self) -> list[Judged[Group]]:
+        known = {judged.subject.uuid: judged.verdict for judged in await self.instances()}
         return [
             Judged(group, verdicts.of_group(group, known))
             for group in self._controller.groups.groups()
         ]
 
 
-class _Look(Generic[Seen]):
-    """What was seen last, until it is time to look again."""
+class Look(Generic[Seen]):
+    """What was seen last, until there is news of it or it is too old, and it is time to look."""
 
-    def __init__(self, look: Callable[[], list[Seen]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Awaitable[list[Seen]]],
+        revision: Callable[[], int],
+        age_limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._look = look
+        self._revision = revision
+        self._age_limit_s = age_limit_s
         self._clock = clock
+        self._sleep = sleep
+        self._lock = asyncio.Lock()
         self._seen: list[Seen] = []
+        self._seen_revision = -1
+        self._looked_at = float("-inf")
         self._rests_until = float("-inf")
 
-    def seen(self) -> list[Seen]:
-        began = self._clock()
-        if began >= self._rests_until:
-            self._seen = self._look()
-            ended = self._clock()
-            self._rests_until = ended + REST_SHARE * (ended - began)
-        return self._seen
+    async def seen(self) -> list[Seen]:
+        async with self._lock:
+            now = self._clock()
+            if self._seen_revision != self._revision():
+                await self._sleep(max(0.0, self._rests_until - now))
+                await self._look_anew()
+            elif now >= max(self._rests_until, self._looked_at + self._age_limit_s):
+                await self._look_anew()
+            return self._seen
+
+    async def _look_anew(self) -> None:
+        began = self._looked_at = self._clock()
+        self._seen_revision = self._revision()
+        self._seen = await self._look()
+        ended = self._clock()
+        self._rests_until = ended + REST_SHARE * (ended - began)
 
 
 def _counted(found: Sequence[Judged[Subject]]) -> dict[str, int]:

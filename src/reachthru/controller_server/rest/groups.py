@@ -41,7 +41,7 @@ async def get_groups(
     limit: Limit = None,
 ) -> Groups:
     """As their source has them, or by `sort`: worst, name, members."""
-    found = [judged for judged in overview.groups() if verdict in (None, judged.verdict)]
+    found = [judged for judged in await overview.groups() if verdict in (None, judged.verdict)]
     try:
         page = page_of(
             found,

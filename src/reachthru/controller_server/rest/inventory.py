@@ -72,7 +72,7 @@ async def get_instances(
     """By uuid, or by `sort`: worst, name, host, last_seen; -name from the last to the first."""
     found = [
         judged
-        for judged in overview.instances()
+        for judged in await overview.instances()
         if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
     ]
     try:
@@ -118,7 +118,7 @@ async def get_hosts(
     """By name, or by `sort`: worst, name, guests, lateness. `host`: this one only."""
     found = [
         judged
-        for judged in overview.hosts()
+        for judged in await overview.hosts()
         if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
     ]
     try:

@@ -9,4 +9,4 @@ from reachthru.controller_server.overview.overview import Overview
 
 @get("/v1/summary")
 async def get_summary(overview: NamedDependency[Overview]) -> Summary:
-    return overview.summary()
+    return await overview.summary()

@@ -22,7 +22,7 @@ const TIMES_MS = 5000;
 const main = document.getElementById("main");
 const search = document.getElementById("search");
 const forget = document.getElementById("token");
-const live = new Live(() => refresh());
+const live = new Live(() => refresh(), () => view?.goesOn ?? false);
 let view = null;
 
 function made({ name, id, query }) {
@@ -72,7 +72,7 @@ async function refresh() {
 function complain(error) {
   if (error instanceof ApiError && error.status === 401) {
     live.events.stop();
-    askForToken(main, error.message, begin);
+    askForToken(main, error.message, () => begin(true));
     return;
   }
   forget.hidden = !hasToken();
@@ -90,8 +90,9 @@ function complain(error) {
   main.setAttribute("aria-busy", "false");
 }
 
-function begin() {
-  show(true);
+/** `focus`: on what is new. Not where the reader has just opened the page. */
+function begin(focus) {
+  show(focus);
   live.start();
 }
 
@@ -153,8 +154,8 @@ forget.addEventListener("click", () => {
   setToken("");
   forget.hidden = true;
   say("The token is forgotten.");
-  begin();
+  begin(true);
 });
 window.addEventListener("hashchange", () => show(document.activeElement !== search));
 setInterval(() => refreshTimes(main), TIMES_MS);
-begin();
+begin(false);

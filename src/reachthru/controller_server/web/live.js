@@ -3,8 +3,9 @@
 import { Events } from "./events.js";
 import { plural, words } from "./format.js";
 
-const NEWS_WAIT_MS = 400; // longer than what the controller has seen may be old
+const NEWS_WAIT_MS = 200; // what happens together is asked for together
 const PAUSE_MS = 1000; // between two questions, however much happens
+const TICK_MS = 2000; // between two questions while something goes on that nobody tells of
 const PERIOD_MS = 10_000; // what is no news: when a guest was last seen, how quick it was
 const SAY_MS = 5000;
 
@@ -16,9 +17,10 @@ const STATES = {
 };
 
 export class Live {
-  /** `refresh()` asks for what is shown anew; it never raises. */
-  constructor(refresh) {
+  /** `refresh()` asks for what is shown anew and never raises; `goesOn()`: it will soon change. */
+  constructor(refresh, goesOn) {
     this.refresh = refresh;
+    this.goesOn = goesOn;
     this.state = "";
     this.wasLost = false;
     this.timer = 0;
@@ -30,7 +32,7 @@ export class Live {
       onEvent: (kind, data) => this.#heard(kind, data),
       onState: (state) => this.#show(state),
     });
-    setInterval(() => this.#due(0), PERIOD_MS);
+    setInterval(() => this.#tick(), TICK_MS);
     document.addEventListener("visibilitychange", () => this.#due(0));
   }
 
@@ -42,6 +44,11 @@ export class Live {
   #heard(kind, data) {
     if (kind === "fault") this.#say(data);
     this.#due(NEWS_WAIT_MS);
+  }
+
+  #tick() {
+    const age = performance.now() - this.askedAt;
+    if (this.goesOn() || age >= PERIOD_MS) this.#due(0);
   }
 
   #due(wait) {

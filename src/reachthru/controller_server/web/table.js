@@ -13,10 +13,17 @@ export class Table {
     this.columns = columns;
     this.rowKey = rowKey;
     this.rows = new Map();
-    this.body = h("tbody", { onkeydown: (event) => this.#move(event) });
-    this.head = h("tr", {});
+    // Roles, since on a phone rows are laid out otherwise and some browsers then forget them.
+    this.body = h("tbody", { role: "rowgroup", onkeydown: (event) => this.#move(event) });
+    this.head = h("tr", { role: "row" });
     this.nothing = h("p", { class: "empty", hidden: true }, empty);
-    this.table = h("table", {}, h("caption", { class: "hidden" }, caption), h("thead", {}, this.head), this.body);
+    this.table = h(
+      "table",
+      { role: "table" },
+      h("caption", { class: "hidden" }, caption),
+      h("thead", { role: "rowgroup" }, this.head),
+      this.body,
+    );
     this.element = h("div", { class: "table" }, this.table, this.nothing);
   }
 
@@ -25,7 +32,7 @@ export class Table {
     const rows = new Map();
     for (const item of items) {
       const key = this.rowKey(item);
-      const row = this.rows.get(key) ?? h("tr", {});
+      const row = this.rows.get(key) ?? h("tr", { role: "row" });
       refill(row, this.columns.map((column, index) => this.#cell(column, index, item)));
       rows.set(key, row);
     }
@@ -44,7 +51,7 @@ export class Table {
   }
 
   #header(column, sort) {
-    const attributes = { scope: "col", class: column.class };
+    const attributes = { scope: "col", role: "columnheader", class: column.class };
     if (!column.key) return h("th", attributes, column.label);
     const ascending = sort === column.key;
     const descending = sort === `-${column.key}`;
@@ -62,8 +69,8 @@ export class Table {
   #cell(column, index, item) {
     const content = column.cell(item);
     return index === 0
-      ? h("th", { scope: "row", class: column.class }, content)
-      : h("td", { class: column.class }, content);
+      ? h("th", { scope: "row", role: "rowheader", class: column.class }, content)
+      : h("td", { role: "cell", class: column.class, "data-label": column.label }, content);
   }
 
   /** Up, down, Home and End go from row to row; Tab leaves as everywhere. */

@@ -43,7 +43,7 @@ export const FAULT = {
   what: { label: "Fault", cell: faultName },
   severity: { label: "Severity", cell: (fault) => severityBadge(fault.severity) },
   status: { label: "Status", cell: (fault) => statusBadge(fault.status) },
-  where: { label: "Where", cell: faultWhere },
+  where: { label: "Where", class: "where", cell: faultWhere },
   raised: { label: "Raised", cell: (fault) => time(fault.raised_at) },
   lasted: {
     label: "Lasted",

@@ -59,6 +59,8 @@ export class Fault {
     refill(this.facts, faultFacts(changes));
     for (const [status, change] of Object.entries(this.changes))
       change.update(changes.find((item) => item.status === status));
+    // Attempts to tell a sink are no news that the controller spreads.
+    this.goesOn = fault.deliveries.some((delivery) => delivery.state === "pending");
     refill(this.instances, fault.instances.length ? carried(fault.instances) : null);
   }
 }

@@ -9,6 +9,7 @@ from reachthru.controller_server.cluster.leadership import Leadership
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.inventory import Inventory
+from reachthru.controller_server.maintenance import Maintenance
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger
@@ -25,4 +26,5 @@ class ControllerState(Struct, frozen=True, kw_only=True):
     leadership: Leadership
     watch: HostWatch
     forgetting: Forgetting
+    maintenance: Maintenance
     sinks: tuple[str, ...]

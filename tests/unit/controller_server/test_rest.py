@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from reachthru.bus import controller_bus, memory
 from reachthru.controller_server.events import EventHub
+from reachthru.controller_server.maintenance import Maintenance
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest import rest_app
 from reachthru.controller_server.state import ControllerState
@@ -33,6 +34,9 @@ async def controller(database, ledger, make_node):
             leadership=node.leadership,
             watch=node.watch,
             forgetting=node.forgetting,
+            maintenance=Maintenance(
+                database, node.groups.directory, leads=lambda: True, on_released=lambda: None
+            ),
             sinks=("log", "webhook"),
         )
         broker = memory.broker(name)
@@ -69,6 +73,7 @@ async def test_a_fault_has_every_field_that_others_rely_on(client, controller, a
             {"sink": "webhook", "state": "pending", "attempts": 0},
         ],
         "correlated_to": None,
+        "maintenance": None,
         "instances": [],
     }
 

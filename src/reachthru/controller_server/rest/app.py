@@ -8,7 +8,14 @@ from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from reachthru.controller_server.rest import events, faults, groups, health, inventory
+from reachthru.controller_server.rest import (
+    events,
+    faults,
+    groups,
+    health,
+    inventory,
+    maintenance,
+)
 from reachthru.controller_server.rest.door import Door
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
@@ -26,6 +33,9 @@ def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
             inventory.get_instance,
             inventory.get_hosts,
             inventory.forget_host,
+            maintenance.get_maintenance,
+            maintenance.start_maintenance,
+            maintenance.end_maintenance,
             groups.get_groups,
             groups.get_group,
             events.get_events,

@@ -61,10 +61,10 @@ class Screen(Shown):
 
     def _title(self, count: int) -> Text:
         moment = time.strftime("%H:%M:%S")
-        text = Text(f"{count} {self._listing.what}  {self._url}  {moment}  ", "bold")
+        text = Text(f"{count} {self._listing.what}  {moment}  ", "bold")
         if self._trouble:
-            text.append(output.plain(self._trouble) + "; trying again", "bold red")
+            text.append(f"trying again: {output.plain(self._trouble)}", "bold red")
         else:
-            text.append("live; Ctrl-C ends it", "dim")
+            text.append(f"live from {self._url}; Ctrl-C ends it", "dim")
         text.truncate(self._width, overflow="ellipsis")
         return text

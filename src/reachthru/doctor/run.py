@@ -23,7 +23,7 @@ def run_checks(checks: Sequence[Check[Context]], context: Context) -> list[Findi
     return [finding for check in checks for finding in _run(check, context)]
 
 
-def _run(check: Check[Context], context: Context, limit_s: float = LIMIT_S) -> list[Finding]:
+def _run(check: Check[Context], context: Context) -> list[Finding]:
     found: list[Finding] = []
     done = threading.Event()
 
@@ -39,7 +39,7 @@ def _run(check: Check[Context], context: Context, limit_s: float = LIMIT_S) -> l
     # A daemon: a stop of this command waits for nobody who is frozen.
     threading.Thread(target=look, name=check.name, daemon=True).start()
     # Not a join: the thread that imports eventlet, as oslo.messaging does, never ends.
-    if not done.wait(limit_s):
-        text = f"no answer within {limit_s:g} s: it hangs"
+    if not done.wait(LIMIT_S):
+        text = f"no answer within {LIMIT_S:g} s: it hangs"
         return [*found, wrong(check.name, text, "restart what is asked there")]
     return found

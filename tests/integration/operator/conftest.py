@@ -5,7 +5,6 @@ import contextlib
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 import termios
@@ -21,6 +20,15 @@ DEADLINE_S = 60
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+# Whoever started the tests may have made its children deaf to Ctrl-C.
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from reachthru.cli import main
+sys.exit(main())
+"""
+
+
 class Terminal:
     """A program in a terminal of so many columns and lines. Use as `with terminal:`."""
 
@@ -32,12 +40,10 @@ class Terminal:
         self.raw = ""
         settings = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "reachthru.cli", *words],
+            ["setsid", "--ctty", sys.executable, "-c", PROGRAM, *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            start_new_session=True,
-            preexec_fn=_own_terminal,
             env=settings | {"TERM": "xterm-256color"} | environment,
         )
         os.close(theirs)
@@ -83,14 +89,6 @@ class Terminal:
     @property
     def text(self):
         return _CONTROL.sub("", self.raw)
-
-
-def _own_terminal():
-    """So that Ctrl-C is a signal for it."""
-    import fcntl
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture(scope="module")

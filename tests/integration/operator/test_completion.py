@@ -19,7 +19,8 @@ FISH = 'source (reachthru completion fish | psub); complete -C "$argv[1]"'
 ZSH = r"""
 zmodload zsh/zpty
 zpty shell zsh -f -i
-zpty -w shell "PS1='> '; autoload -U compinit; compinit -u -D; eval \"\$(reachthru completion zsh)\""
+zpty -w shell "PS1='> '; autoload -U compinit; compinit -u -D"
+zpty -w shell 'eval "$(reachthru completion zsh)"'
 zpty -w shell 'echo re""ady'
 zpty -r shell said '*ready*'
 zpty -w -n shell "$1"$'\t\t'

@@ -94,9 +94,10 @@ def test_a_narrow_terminal_goes_without_what_can_be_spared():
         Column("cut", str, elastic=True),
     ]
     rows = [[Cell("x" * 10), Cell("x" * 20), Cell("x" * 10), Cell("x" * 500)]]
-    assert fitting(columns, rows, 200) == [0, 1, 2, 3]
-    assert fitting(columns, rows, 60) == [0, 2, 3]
-    assert fitting(columns, rows, 5) == [0, 3]
+    assert fitting(columns, rows, 200) == {0: 10, 1: 20, 2: 10, 3: 152}
+    assert fitting(columns, rows, 60) == {0: 10, 1: 20, 2: 10, 3: 12}
+    assert fitting(columns, rows, 59) == {0: 10, 2: 10, 3: 33}
+    assert fitting(columns, rows, 5) == {0: 10, 3: 12}
 
 
 def test_in_a_pipe_only_what_has_changed_is_said_again(capsys):

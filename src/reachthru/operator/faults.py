@@ -34,14 +34,14 @@ COLUMNS = (
     field("status", style=by_word(raised="bad", cleared="good")),
     field("kind"),
     field("severity", style=by_word(critical="bad", major="doubtful"), spare=4),
-    Column("instance", lambda fault: fault["instance_name"] or None),
+    Column("instance", lambda fault: fault["instance_name"] or None, elastic=True),
     Column(
         "uuid", lambda fault: fault["instance_uuid"] or None, style=lambda _uuid: "quiet", spare=2
     ),
     field("host"),
     field("correlated_to", spare=6),
     Column("told", _told, style=_is_told, elastic=True),
-    field("detail", elastic=True),
+    field("detail", elastic=True, spare=1),
     field("maintenance", spare=5),
 )
 

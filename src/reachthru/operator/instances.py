@@ -8,7 +8,7 @@ from reachthru.operator.listing import Item, Listing, by_word, field
 HELP = "the instances that agents carry, and how they are"
 COLUMNS = (
     field("uuid", style=lambda _uuid: "quiet", spare=1),
-    field("name"),
+    field("name", elastic=True),
     field("host"),
     field("state", style=by_word(running="good", gone="bad", crashed="bad", io_error="bad")),
     field("registered", style=lambda yes: "" if yes else "doubtful"),

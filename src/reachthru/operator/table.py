@@ -10,9 +10,9 @@ from rich.text import Text
 from reachthru.operator.listing import Column
 from reachthru.operator.output import STYLES, Cell
 
-_GAP = 2
+_GAP = 2  # of which one is padding, and one the box's
 # What is left of a column whose text may be cut.
-_ELASTIC_WIDTH = 16
+_ELASTIC_WIDTH = 12
 
 
 def show(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
@@ -22,35 +22,41 @@ def show(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
 
 def make(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> Table:
     """Of the columns that fit."""
-    kept = fitting(columns, rows, width)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False)
-    for number in kept:
-        elastic = columns[number].elastic
-        table.add_column(
-            columns[number].name,
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if elastic else _needed(columns, rows, number, width),
-            ratio=1 if elastic else None,
-        )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    widths = fitting(columns, rows, width)
+    for number, size in widths.items():
+        table.add_column(columns[number].name, no_wrap=True, overflow="ellipsis", width=size)
     for cells in rows:
-        table.add_row(*(Text(cells[n].text, STYLES.get(cells[n].style, "")) for n in kept))
+        table.add_row(*(Text(cells[n].text, STYLES.get(cells[n].style, "")) for n in widths))
     return table
 
 
-def fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """The numbers of the columns that fit, or that nobody can do without."""
-    kept = list(range(len(columns)))
-    while sum(_needed(columns, rows, number, width) + _GAP for number in kept) > width:
-        spare = max((columns[number].spare, number) for number in kept)
-        if not spare[0]:
+def fitting(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
+) -> dict[int, int]:
+    """The columns, by number, that fit or that nobody can do without; and how wide each is.
+
+    Those that may be cut share what the others leave.
+    """
+    longest = {
+        number: max([len(column.name), *(len(cells[number].text) for cells in rows)])
+        for number, column in enumerate(columns)
+    }
+    widths = {
+        number: min(size, _ELASTIC_WIDTH) if columns[number].elastic else size
+        for number, size in longest.items()
+    }
+    while (left := width - sum(widths.values()) - _GAP * len(widths)) < 0:
+        spare, number = max((columns[number].spare, number) for number in widths)
+        if not spare:
             break
-        kept.remove(spare[1])
-    return kept
-
-
-def _needed(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], number: int, width: int
-) -> int:
-    longest = max([len(columns[number].name), *(len(cells[number].text) for cells in rows)])
-    return min(longest, _ELASTIC_WIDTH if columns[number].elastic else width)
+        del widths[number]
+    growing = [number for number in widths if widths[number] < longest[number]]
+    while left > 0 and growing:
+        share = max(1, left // len(growing))
+        for number in growing:
+            more = min(share, longest[number] - widths[number], left)
+            widths[number] += more
+            left -= more
+        growing = [number for number in growing if widths[number] < longest[number]]
+    return widths

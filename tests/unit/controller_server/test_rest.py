@@ -43,6 +43,7 @@ async def controller(database, ledger, make_node):
         broker = memory.broker(name)
         yield state
         broker.heal()
+    await database.write(lambda _connection: None)  # here: the client's own loop has ended
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import ClientException, HTTPException, NotFoundException
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from reachthru.controller_server.maintenance import TooManyError
@@ -35,7 +35,9 @@ async def get_maintenance(
 
 @post("/v1/maintenance")
 async def start_maintenance(
-    controller: NamedDependency[ControllerState], data: NewWindow, request: Request[Any, Any, Any]
+    controller: NamedDependency[ControllerState],
+    data: JSONBody[NewWindow],
+    request: Request[Any, Any, Any],
 ) -> Shown:
     """From now on, for `for_s` seconds."""
     scope, subject = _subject(data)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from reachthru import __version__
+from reachthru.operator import completion
 from reachthru.operator.api import ApiError
 from reachthru.usage import ArgumentParser
 
@@ -17,14 +18,24 @@ _COMMANDS = {
     "hosts": ("reachthru.operator.hosts", "the compute nodes and how their agents are"),
     "groups": ("reachthru.operator.groups", "the server groups and their members"),
     "faults": ("reachthru.operator.faults", "what is or was wrong, and who has been told"),
+    "maintenance": (
+        "reachthru.operator.maintenance",
+        "windows in which faults are shown, and told to no sink",
+    ),
     "doctor": ("reachthru.doctor.command", "say what is wrong with this machine's installation"),
     "validate": ("reachthru.validate", "check a captured line-JSON transcript"),
+    "completion": (
+        "reachthru.operator.completion",
+        "print what makes a shell complete reachthru's commands",
+    ),
     "demo": ("reachthru.demo.command", "see it work on a real VM"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 fine, 1 failed, 2 wrong usage."""
+    if completion.is_asked():
+        completion.answer(_parser)
     words = list(sys.argv[1:] if arguments is None else arguments)
     args = _parser(words).parse_args(words)
     try:

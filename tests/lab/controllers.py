@@ -31,6 +31,7 @@ from servers.ports import free_port
 DEADLINE_S = 120
 REPORT_PERIOD_S = 1.0
 RESEND_S = 5.0  # as the real courier
+AGENT_VERSION = "1"
 
 
 async def until(condition, deadline_s=DEADLINE_S):
@@ -279,7 +280,7 @@ class Agent:
         await self._send(
             AgentReport(
                 host=self.host,
-                agent_version="1",
+                agent_version=AGENT_VERSION,
                 sent_at=now(),
                 lateness_ms=0.0,
                 guests=len(self.instances),

@@ -59,6 +59,7 @@ def fault(fault_id=None, *, status="raised", instance=None, **more):
         "corrective_action": "log",
         "stages_ms": {"detected": 0.0},
         "correlated_to": None,
+        "maintenance": None,
         "instances": [],
     } | more
 

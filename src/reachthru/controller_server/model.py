@@ -11,7 +11,8 @@ from msgspec import Struct
 
 
 class Delivery(Struct, kw_only=True, omit_defaults=True):
-    """How one sink fares with a fault's latest change. `state`: pending, done or failed.
+    """How one sink fares with a fault's latest change. `state`: pending, done, failed or
+    suppressed.
 
     `last_error` and `next_attempt_at` are there where the last attempt failed.
     """
@@ -27,7 +28,8 @@ class Fault(Struct, kw_only=True):
     """A fault as of one change of it. `status`: raised or cleared.
 
     `correlated_to` is the id of the `host_lost` which is the cause of this fault; None: it stands
-    for itself. `instances` are those that a lost host carried.
+    for itself. `instances` are those that a lost host carried. `maintenance` is the id of the
+    window because of which no sink is told of it.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Fault(Struct, kw_only=True):
     deliveries: list[Delivery]
     correlated_to: str | None = None
     instances: list[str] = []
+    maintenance: str | None = None
 
     @property
     def changed_at(self) -> str:

@@ -23,6 +23,7 @@ from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.census import Census
 from reachthru.controller_server.groups.directories import open_directory
 from reachthru.controller_server.listening import bound_socket
+from reachthru.controller_server.maintenance import Maintenance
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest.server import REST_GRACE_S, rest_server
 from reachthru.controller_server.rest.tls import PeerSocket
@@ -85,10 +86,17 @@ class Controller:
             await self._start_sinks(stack, database, ledger, trail)
             bus = controller_bus(bus_url, self._name, self._settings.bus_door)
             node = await self._with_database(partial(self._open_node, bus, database, ledger, trail))
-            state = self._state(bus, database, ledger, node)
+            maintenance = Maintenance(
+                database,
+                node.groups.directory,
+                leads=node.leadership.leads,
+                on_released=self._wake,
+            )
+            state = self._state(bus, database, ledger, node, maintenance)
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
                 self._start(name, part)
+            self._start("maintenance", maintenance.run())
             self._start("upkeep", self._upkeep(database, ledger, node).run())
             self._start("watchdog", _watchdog())
             # Whoever takes part in the work must know the groups.
@@ -229,7 +237,12 @@ class Controller:
         return node
 
     def _state(
-        self, bus: ControllerBus, database: Database, ledger: Ledger, node: Node
+        self,
+        bus: ControllerBus,
+        database: Database,
+        ledger: Ledger,
+        node: Node,
+        maintenance: Maintenance,
     ) -> ControllerState:
         return ControllerState(
             bus=bus,
@@ -242,6 +255,7 @@ class Controller:
             leadership=node.leadership,
             watch=node.watch,
             forgetting=node.forgetting,
+            maintenance=maintenance,
             sinks=self._sink_names,
             workers=self._workers,
         )

@@ -12,6 +12,7 @@ from reachthru.controller_server.delivery import DeliveryWorker
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.inventory import Inventory
+from reachthru.controller_server.maintenance import Maintenance
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger
@@ -28,5 +29,6 @@ class ControllerState(Struct, frozen=True, kw_only=True):
     leadership: Leadership
     watch: HostWatch
     forgetting: Forgetting
+    maintenance: Maintenance
     sinks: tuple[str, ...]
     workers: Sequence[DeliveryWorker] = ()  # of those sinks

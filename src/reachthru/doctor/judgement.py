@@ -100,6 +100,6 @@ def room(check: str, path: object, free_bytes: int) -> Finding | None:
 
 def _duration(seconds: float) -> str:
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size or (unit != "days" and seconds >= size):
+        if seconds >= 0.95 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"

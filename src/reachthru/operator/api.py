@@ -23,7 +23,14 @@ SILENCE_LIMIT_S = 45.0
 
 
 class ApiError(Exception):
-    """The controller can't be asked, or said no; one line for the operator. Exit with 1."""
+    """The controller can't be asked, or said no; one line for the operator. Exit with 1.
+
+    `final`: it said no, and would say so again.
+    """
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 class Api:
     """The controller that a command's options name. Every method raises `ApiError`."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         self._url: str = args.url
         self._cloud: str | None = args.os_cloud
         try:
@@ -82,6 +90,10 @@ class Api:
         """The JSON that it answers; it needs the admin's role."""
         return self._answer(f"{self._url}{path}", "DELETE")
 
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON that it answers; it needs the admin's role."""
+        return self._answer(f"{self._url}{path}", "POST", json.dumps(body).encode())
+
     def follow(self) -> Iterator[tuple[str, Any]]:
         """(kind, object) of each event from now on; ends with `ApiError` when the controller goes.
 
@@ -102,32 +114,37 @@ class Api:
                 raise ApiError(f"{full}: {error}") from error
         raise ApiError(f"{full}: the controller ended the stream")
 
-    def _answer(self, url: str, method: str) -> Any:
-        with self._open(url, TIMEOUT_S, method) as answer:
+    def _answer(self, url: str, method: str, body: bytes | None = None) -> Any:
+        with self._open(url, self._timeout_s, method, body) as answer:
             try:
                 return json.load(answer)
             except (ValueError, OSError, http.client.HTTPException) as error:
                 raise ApiError(f"{url}: not the answer of a controller: {error}") from error
 
-    def _open(self, url: str, timeout_s: float, method: str = "GET") -> Any:
+    def _open(
+        self, url: str, timeout_s: float, method: str = "GET", body: bytes | None = None
+    ) -> Any:
         try:
-            return self._request(url, timeout_s, method)
+            return self._request(url, timeout_s, method, body)
         except urllib.error.HTTPError as error:
             if error.code != 401 or self._token is not None:
-                raise ApiError(f"{url}: {_said(error)}") from error
+                raise _refusal(url, error) from error
             challenge = error.headers.get("WWW-Authenticate", "")
         if "Keystone" not in challenge:
-            raise ApiError(f"{url}: this needs a token; --token-file names a file with one")
+            text = "this needs a token; --token-file names a file with one"
+            raise ApiError(f"{url}: {text}", final=True)
         # Only now: who asks an open controller need not wait for Keystone.
         self._token = _keystone_token(url, self._cloud)
         try:
-            return self._request(url, timeout_s, method)
+            return self._request(url, timeout_s, method, body)
         except urllib.error.HTTPError as error:
-            raise ApiError(f"{url}: {_said(error)}") from error
+            raise _refusal(url, error) from error
 
-    def _request(self, url: str, timeout_s: float, method: str) -> Any:
+    def _request(self, url: str, timeout_s: float, method: str, body: bytes | None) -> Any:
         """Raises `HTTPError`, and `ApiError` for whatever else may be wrong."""
-        request = urllib.request.Request(url, method=method)  # noqa: S310  (_url: http and https only)
+        request = urllib.request.Request(url, body, method=method)  # noqa: S310  (_url: http and https only)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
         if self._token is not None:
             request.add_unredirected_header("X-Auth-Token", self._token)
         try:
@@ -179,7 +196,11 @@ def _unreachable(url: str, reason: Any) -> str:
             "--cert-file and --key-file"
         )
     text = getattr(reason, "strerror", None) or reason
-    return f"{text}; is the controller running there?"
+    return f"{text}; is the controller running there? --url or $REACHTHRU_URL names another one"
+
+
+def _refusal(url: str, error: urllib.error.HTTPError) -> ApiError:
+    return ApiError(f"{url}: {_said(error)}", final=error.code < 500)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -2,23 +2,59 @@
 
 import argparse
 import urllib.parse
-from typing import Any
 
-from reachthru.operator import api, output
+from reachthru.operator import api, listing, names, output
+from reachthru.operator.listing import Column, Item, Listing, by_word, field
 
 HELP = "the compute nodes and how their agents are"
-COLUMNS = ("host", "state", "guests", "lateness_ms", "agent_version", "waiting", "outbox")
+LATE_MS = 100.0
+
+
+def _outbox(host: Item) -> str | None:
+    """A controller of 0.1.0 knows nothing of outboxes."""
+    durable = host.get("outbox_durable")
+    return None if durable is None else "on disk" if durable else "IN MEMORY ONLY"
+
+
+def _is_durable(outbox: str | None) -> str:
+    return "bad" if outbox == "IN MEMORY ONLY" else ""
+
+
+COLUMNS = (
+    field("host"),
+    field("state", style=by_word(online="good", offline="bad")),
+    field("guests"),
+    field("lateness_ms", style=lambda ms: "doubtful" if ms > LATE_MS else ""),
+    field("agent_version", spare=1),
+    field("waiting", style=lambda waiting: "doubtful" if waiting else ""),
+    Column("outbox", _outbox, style=_is_durable, spare=2),
+)
+
+HOSTS = Listing(
+    "hosts",
+    COLUMNS,
+    read=lambda controller, _args: controller.get("/v1/hosts"),
+    items=lambda answer: list(answer["hosts"]),
+    badness=lambda item: (
+        item["state"] == "online",
+        item.get("outbox_durable", True),
+        item["lateness_ms"] <= LATE_MS,
+        item["host"],
+    ),
+    key=lambda item: item["host"],
+)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = subparsers.add_parser("hosts", help=HELP, description=f"Lists {HELP}.")
-    api.add_options(parser)
-    parser.set_defaults(run=run)
+    parser = subparsers.add_parser(
+        "hosts", help=HELP, description=f"Lists {HELP}, the worst first."
+    )
+    listing.add_options(parser, HOSTS)
     words = parser.add_subparsers(title="instead of a list", metavar="forget")
     text = "a host never returns: its loss, and the faults that its agent raised, end"
     forget = words.add_parser("forget", help=text, description=f"Says that {text}.")
     api.add_options(forget)
-    forget.add_argument("host", metavar="HOST")
+    names.complete(forget.add_argument("host", metavar="HOST"), names.HOSTS)
     forget.set_defaults(run=run_forget)
 
 
@@ -27,22 +63,5 @@ def run_forget(args: argparse.Namespace) -> int:
     if args.json:
         output.show_json(answer)
     else:
-        output.show_line([f"{args.host} is forgotten; faults cleared: {answer['cleared']}"])
+        output.say(output.plain(f"{args.host} is forgotten; faults cleared: {answer['cleared']}"))
     return 0
-
-
-def run(args: argparse.Namespace) -> int:
-    answer = api.Api(args).get("/v1/hosts")
-    if args.json:
-        output.show_json(answer)
-    else:
-        output.show_rows(COLUMNS, map(_row, answer["hosts"]))
-    return 0
-
-
-def _row(host: dict[str, Any]) -> output.Row:
-    """A controller of 0.1.0 knows nothing of outboxes."""
-    durable = host.get("outbox_durable")
-    outbox = None if durable is None else "on disk" if durable else "IN MEMORY ONLY"
-    shown = {**host, "waiting": host.get("waiting"), "outbox": outbox}
-    return [shown[name] for name in COLUMNS]

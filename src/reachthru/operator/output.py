@@ -1,58 +1,58 @@
-"""Rows as a table on a terminal, as tab-separated text in a pipe, or as JSON."""
+"""What goes to standard output: tab-separated text in a pipe, colours on a terminal, or JSON."""
 
-import importlib
 import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = Sequence[object]
+
+# ANSI (ECMA-48) colours that every terminal has, light or dark; rich's names for them.
+STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "quiet": "dim"}
+_CODES = {"good": "32", "doubtful": "33", "bad": "1;31", "quiet": "2"}
+
+
+class Cell(NamedTuple):
+    """`style`: good, doubtful, bad, quiet, or "" for none."""
+
+    text: str
+    style: str = ""
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def coloured(cell: Cell) -> str:
+    """On a terminal that takes it, unless somebody would rather not (no-color.org)."""
+    code = _CODES.get(cell.style)
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\x1b[{code}m{cell.text}\x1b[0m" if code and wanted and is_terminal() else cell.text
 
 
 def show_json(data: object) -> None:
     """One line, so that a stream of them can be read as it comes."""
-    _say(json.dumps(data, ensure_ascii=False))
+    say(json.dumps(data, ensure_ascii=False))
 
 
 def show_rows(columns: Sequence[str], rows: Iterable[Row]) -> None:
-    plain = [[_plain(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        # rich is not small: who pipes does not wait for it.
-        importlib.import_module("reachthru.operator.table").show(columns, plain)
-        return
-    for cells in ([column.upper() for column in columns], *plain):
-        _say("\t".join(cells))
+    """For a pipe."""
+    show_line([column.upper() for column in columns])
+    for row in rows:
+        show_line(row)
 
 
 def show_line(row: Row) -> None:
-    """One row of something that goes on."""
-    _say(("  " if sys.stdout.isatty() else "\t").join(_plain(value) for value in row))
+    say("\t".join(plain(value) for value in row))
 
 
-# ANSI (ECMA-48) colours that any terminal has, light or dark.
-_COLOURS = {"good": "32", "doubtful": "33", "bad": "31;1", "quiet": "2", "heading": "1"}
-
-
-def is_coloured() -> bool:
-    """On a terminal that takes it, unless somebody would rather not (no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return sys.stdout.isatty()
-
-
-def coloured(text: str, style: str) -> str:
-    """`style`: good, doubtful, bad, quiet, heading; "" is none."""
-    code = _COLOURS.get(style)
-    return f"\x1b[{code}m{text}\x1b[0m" if code and is_coloured() else text
-
-
-def _say(line: str) -> None:
+def say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Texts come from guests: none may move the cursor of an operator's terminal."""
     if value is None:
         return "-"

@@ -89,6 +89,7 @@ ON_BOTH = {
         "inventory",
         "leases",
         "ledger",
+        "maintenance",
         "outages",
         "upkeep",
     )

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from reachthru.bus import controller_bus, memory
 from reachthru.controller_server.events import EventHub
+from reachthru.controller_server.maintenance import Maintenance
 from reachthru.controller_server.metrics import Metrics
 from reachthru.controller_server.rest import page as page_files
 from reachthru.controller_server.rest import rest_app
@@ -37,11 +39,15 @@ async def controller(database, ledger, make_node):
             leadership=node.leadership,
             watch=node.watch,
             forgetting=node.forgetting,
+            maintenance=Maintenance(
+                database, node.groups.directory, leads=lambda: True, on_released=lambda: None
+            ),
             sinks=("log", "webhook"),
         )
         broker = memory.broker(name)
         yield state
         broker.heal()
+    await database.write(lambda _connection: None)  # here: the client's own loop has ended
 
 
 @pytest.fixture
@@ -73,6 +79,7 @@ async def test_a_fault_has_every_field_that_others_rely_on(client, controller, a
             {"sink": "webhook", "state": "pending", "attempts": 0},
         ],
         "correlated_to": None,
+        "maintenance": None,
         "instances": [],
     }
 
@@ -171,8 +178,12 @@ async def test_instances_and_hosts_are_as_reported(client, controller, make_repo
     }
     one = await client.get("/v1/instances/b")
     assert [instance["uuid"] for instance in one.json()["instances"]] == ["b"]
-    hosts = await client.get("/v1/hosts")
-    assert hosts.json() == {
+    hosts = (await client.get("/v1/hosts")).json()
+    # The report says that it was sent on 2026-01-01.
+    sent_at = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+    behind_s = (datetime.now(UTC) - sent_at).total_seconds()
+    assert abs(hosts["hosts"][0].pop("clock_ms") / 1000 + behind_s) < 60
+    assert hosts == {
         "hosts": [
             {
                 "host": "compute-0",
@@ -368,3 +379,40 @@ async def test_a_host_that_reports_or_that_nobody_knows_is_not_forgotten(
         404,
         "no controller knows a host compute-9",
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        ({"for_s": 60, "instance": "a"}, 201, "active"),
+        ({"for_s": 60, "host": "compute-0", "reason": "disks"}, 201, "disks"),
+        ({"for_s": 60}, 400, "exactly one"),
+        ({"for_s": 60, "host": "compute-0", "group": "g"}, 400, "exactly one"),
+        ({"for_s": 60, "host": "nobody"}, 404, "no host nobody"),
+        ({"for_s": 60, "group": "nobody"}, 404, "no group nobody"),
+        ({"for_s": 0, "instance": "a"}, 400, "for_s"),
+        ({"for_s": 1e9, "instance": "a"}, 400, "for_s"),
+        ({"for_s": 60, "instance": "a", "forever": True}, 400, "forever"),
+        ({"instance": "a"}, 400, "for_s"),
+    ],
+)
+async def test_a_window_is_started_for_something_that_there_is(
+    client, controller, make_report, body, status, word
+):
+    controller.inventory.take_report(make_report("a"))
+    answer = await client.post("/v1/maintenance", json=body)
+    assert answer.status_code == status, answer.text
+    assert word in answer.text
+    listed = (await client.get("/v1/maintenance")).json()["maintenance"]
+    assert listed == ([answer.json()] if status == 201 else [])
+
+
+async def test_a_window_is_ended_and_remembered(client, controller, make_report):
+    controller.inventory.take_report(make_report("a"))
+    window = (await client.post("/v1/maintenance", json={"for_s": 60, "instance": "a"})).json()
+    ended = await client.delete(f"/v1/maintenance/{window['id']}")
+    assert (ended.status_code, ended.json()["state"]) == (200, "ended")
+    assert (await client.get("/v1/maintenance")).json() == {"maintenance": []}
+    everything = await client.get("/v1/maintenance?ended=true")
+    assert [one["id"] for one in everything.json()["maintenance"]] == [window["id"]]
+    assert (await client.delete("/v1/maintenance/nonsense")).status_code == 404

@@ -89,6 +89,7 @@ async def test_one_post_a_change_with_the_object_of_the_rest_api(receiver):
         "stages_ms": {"detected": 0.0, "stored": 4.5},
         "deliveries": [{"sink": "webhook", "state": "pending", "attempts": 0}],
         "correlated_to": None,
+        "maintenance": None,
         "instances": [],
     }
 

@@ -54,5 +54,7 @@ def _connect(host: str, port: int, virtual_host: str, door: BusDoor, tls: bool) 
     )
     try:
         connection.connect()
-    finally:
-        connection.close()
+    except BaseException:
+        connection.collect()
+        raise
+    connection.close()

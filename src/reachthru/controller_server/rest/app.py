@@ -16,6 +16,7 @@ from reachthru.controller_server.rest import (
     groups,
     health,
     inventory,
+    maintenance,
     page,
     summary,
 )
@@ -41,6 +42,9 @@ def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
             inventory.get_instance,
             inventory.get_hosts,
             inventory.forget_host,
+            maintenance.get_maintenance,
+            maintenance.start_maintenance,
+            maintenance.end_maintenance,
             groups.get_groups,
             groups.get_group,
             events.get_events,

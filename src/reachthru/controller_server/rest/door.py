@@ -62,6 +62,10 @@ class Visitor:
         self._check = check
         self._caller = caller
 
+    @property
+    def name(self) -> str:
+        return self._caller.name
+
     async def until_unwelcome(self) -> None:
         """Returns when the token has expired or does not let in any more."""
         caller: Caller | None = self._caller

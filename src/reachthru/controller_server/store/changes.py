@@ -11,7 +11,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reachthru.controller_server.model import iso, lane_of, ms_since
 from reachthru.controller_server.store.clock import now_s
 from reachthru.controller_server.store.deliveries import BEHIND_S
-from reachthru.controller_server.store.tables import PENDING, deliveries, fault_changes, faults
+from reachthru.controller_server.store.maintenance import hold
+from reachthru.controller_server.store.tables import (
+    PENDING,
+    SUPPRESSED,
+    deliveries,
+    fault_changes,
+    faults,
+)
 from reachthru.protocol.agent_bus import FaultChange
 from reachthru.protocol.faults import FaultStatus
 
@@ -85,7 +92,8 @@ def add_changes(
     ).all()
     stored = [Stored(id, item.change) for id, item in zip(ids, fresh, strict=True)]
     _set_current(connection, stored)
-    rows = _delivery_rows(stored, sinks, now)
+    held = hold(connection, [item.change for item in stored], now)
+    rows = _delivery_rows(stored, sinks, now, held)
     if rows:
         connection.execute(_ADD_DELIVERIES, rows)
     return stored
@@ -103,20 +111,23 @@ def _lock_faults(connection: Connection, by_fault: Mapping[str, FaultChange]) ->
 
 
 def _delivery_rows(
-    stored: Sequence[Stored], sinks: Collection[str], now: float
+    stored: Sequence[Stored], sinks: Collection[str], now: float, held: Collection[str]
 ) -> list[dict[str, Any]]:
+    """`held`: faults, by id, of which nobody is told because of a maintenance window."""
     lanes: set[str] = set()
     rows = []
     for item in stored:
         lane = lane_of(item.change)
         due_at = now + BEHIND_S if lane in lanes else now
-        lanes.add(lane)
+        is_held = item.change.fault_id in held
+        if not is_held:
+            lanes.add(lane)
         rows += [
             {
                 "change_id": item.id,
                 "sink": sink,
                 "lane": lane,
-                "state": PENDING,
+                "state": SUPPRESSED if is_held else PENDING,
                 "attempts": 0,
                 "due_at": due_at,
             }

@@ -36,6 +36,7 @@ def catch_up(connection: Connection, sink: str, limit: int, cleared_within_s: fl
         )
         .where(
             deliveries.c.change_id.is_(None),
+            faults.c.maintenance.is_(None),
             or_(faults.c.status == FaultStatus.RAISED.value, ended),
         )
         .order_by(faults.c.last_change_id)

@@ -180,6 +180,7 @@ def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, floa
         stages_ms=stages_ms,
         deliveries=result,
         correlated_to=row.correlated_to,
+        maintenance=row.maintenance,
         instances=row.instances or [],
     )
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
+SUPPRESSED = "suppressed"  # nobody is told before its maintenance window is over
 ONLINE, OFFLINE = "online", "offline"
 
 # SQLite numbers rows by itself in an INTEGER PRIMARY KEY only.
@@ -78,10 +79,18 @@ faults = Table(
     Column("last_change_id", ChangeId, nullable=False),
     Column("correlated_to", String(255)),  # the loss of its host, which is the cause
     Column("instances", JSON),  # of a host that is lost: those that it carried
+    # The window because of which nobody is told; of one that is cleared, nobody ever was.
+    Column("maintenance", String(32)),
     Index("faults_by_change", "last_change_id"),
     Index("faults_by_status", "status", "last_change_id"),
     Index("faults_by_instance", "instance_uuid", "last_change_id"),
     Index("faults_by_host", "host", "last_change_id"),
+    Index(
+        "faults_in_maintenance",
+        "maintenance",
+        sqlite_where=text("maintenance IS NOT NULL"),
+        postgresql_where=text("maintenance IS NOT NULL"),
+    ),
 )
 
 # One row each time that a fault is raised or cleared. Ids grow in the order of arrival, which is
@@ -139,6 +148,22 @@ leases = Table(
     Column("name", String(64), primary_key=True),
     Column("owner", String(255), nullable=False),
     Column("until", Float, nullable=False),
+)
+
+# See windows.py; times in seconds since 1970, by the clock of clock.py.
+maintenance_windows = Table(
+    "maintenance_windows",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("scope", String(16), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("instances", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("started_by", String(255), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("ended_by", String(255)),
 )
 
 # What Nova was asked for because of a fault, by sinks/nova.py; `subject` is an instance's uuid or a

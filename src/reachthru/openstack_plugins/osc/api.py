@@ -59,13 +59,15 @@ class GuestHealthApi:
         active: bool | None = None,
         server_id: str | None = None,
         host: str | None = None,
+        marker: str | None = None,
     ) -> list[Fault]:
-        """The newest first. None: whatever it is."""
+        """The newest first. None: whatever it is. What follows the fault `marker`."""
         wanted = {
             "active": None if active is None else str(active).lower(),
             "instance": server_id,
             "host": host,
             "limit": str(limit),
+            "marker": marker,
         }
         return self._get(Faults, "/v1/faults", wanted).faults
 

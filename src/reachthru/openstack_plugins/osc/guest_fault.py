@@ -32,6 +32,11 @@ class ListGuestFault(command.Lister):
             help="The maximum number of faults to list (default: %(default)s)",
         )
         parser.add_argument(
+            "--marker",
+            metavar="<fault>",
+            help="Only what follows this fault (ID), the last one of a list before",
+        )
+        parser.add_argument(
             "--long", action="store_true", help="List additional fields: what was done, who knows"
         )
         return parser
@@ -47,6 +52,7 @@ class ListGuestFault(command.Lister):
             server_id=server_id(client, wanted) if wanted is not None else None,
             host=parsed_args.host,
             limit=parsed_args.limit,
+            marker=parsed_args.marker,
         )
         rows = [_row(fault, is_long=parsed_args.long) for fault in faults]
         return _COLUMNS + (_MORE_COLUMNS if parsed_args.long else ()), rows

@@ -15,7 +15,7 @@ from reachthru.controller_server import settings
 from reachthru.controller_server.shell import Controller, StartError
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.service import SettingsError
-from reachthru.telemetry.logs import log_to_stderr
+from reachthru.telemetry.logs import log_as, log_to_stderr
 from reachthru.usage import ArgumentParser
 
 # Libraries that report each request or each step at INFO.
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(path: Path) -> int:
     log_to_stderr(_CHATTY)
     loaded = settings.load(path)
-    log_to_stderr(_CHATTY, use_json=loaded.use_json, debug=loaded.debug)
+    log_as(use_json=loaded.use_json, debug=loaded.debug)
     try:
         await Controller(loaded).run()
     except StartError:

@@ -1,11 +1,15 @@
 """Every metric of the controller. docs/metrics.md is made of this: `tools/metrics-table`."""
 
+from itertools import product
+
+from reachthru.protocol.faults import FaultKind, FaultStatus
 from reachthru.telemetry.metrics import counter, gauge, histogram
 
 FAULT_CHANGES = counter(
     "reachthru_fault_changes_total",
     "Fault changes that were stored, by whichever controller: every one counts all",
     *("kind", "status"),
+    zeros=product(FaultKind, FaultStatus),
 )
 ACTIVE_FAULTS = gauge("reachthru_active_faults", "Faults that are raised now", "kind")
 FAULT_STAGE = histogram(
@@ -36,12 +40,16 @@ FORGOTTEN = counter(
     "reachthru_faults_forgotten_total",
     "Cleared faults that retention removed: for their age, their number, a full database",
     "reason",
+    zeros=[("age",), ("excess",), ("full",)],
 )
 BUS_REFUSED = counter(
     "reachthru_bus_refused_messages_total", "Messages of agents that were skipped", "reason"
 )
 GROUP_MESSAGES = counter(
-    "reachthru_group_messages_total", "Server-group messages that were routed", "kind"
+    "reachthru_group_messages_total",
+    "Server-group messages that were routed",
+    "kind",
+    zeros=[("broadcast",), ("query",), ("notification",)],
 )
 GROUP_REFUSALS = counter(
     "reachthru_group_refusals_total", "Broadcasts that were refused; the guest was told", "reason"
@@ -50,6 +58,7 @@ GROUP_LOSSES = counter(
     "reachthru_group_losses_total",
     "Deliveries to one guest that this controller could not send",
     "reason",
+    zeros=[("no_host",), ("host_offline",), ("bus",)],
 )
 AGENT_GROUP_LOSSES = gauge(
     "reachthru_group_agent_losses",
@@ -61,6 +70,7 @@ API_REFUSALS = counter(
     "reachthru_api_refusals_total",
     "REST calls that were refused: token missing or wrong, forbidden, or not to be checked",
     "reason",
+    zeros=[("missing",), ("wrong",), ("forbidden",), ("unavailable",), ("tls",)],
 )
 BUS_CONNECTED = gauge("reachthru_bus_connected", "Whether there is a broker: 1 or 0")
 DATABASE_CONNECTED = gauge(

@@ -10,7 +10,7 @@ from reachthru.controller_server import metric_table as table
 from reachthru.controller_server.model import ms_since
 from reachthru.controller_server.store.changes import changed_at
 from reachthru.controller_server.store.deliveries import Outcome
-from reachthru.controller_server.store.tables import PENDING
+from reachthru.controller_server.store.tables import DONE, FAILED, PENDING
 from reachthru.protocol.agent_bus import FaultChange
 from reachthru.telemetry.exposition import Families, family, new_registry
 from reachthru.telemetry.metrics import Description, Kind, Tally, Values
@@ -18,6 +18,7 @@ from reachthru.telemetry.metrics import Description, Kind, Tally, Values
 # Of a host; guests come and go, and Prometheus keeps a series for each that it was told of.
 LOSS_SENDERS_LIMIT = 20
 OTHER_SENDERS = "others"
+RETRIED = "retried"
 
 
 class Metrics:
@@ -32,6 +33,11 @@ class Metrics:
             if described.kind is Kind.HISTOGRAM
         }
         self._group_losses: dict[str, Mapping[str, Mapping[str, int]]] = {}  # by host
+
+    def expect_sink(self, sink: str) -> None:
+        """It is told from now on."""
+        for outcome in (DONE, FAILED, RETRIED):
+            self.count(table.ATTEMPTS, sink, outcome, by=0)
 
     def count(self, described: Description, *labels: str, by: int = 1) -> None:
         self._counts[described][labels] += by
@@ -50,7 +56,7 @@ class Metrics:
                     tallies[stage,].add(max(0.0, ms / 1000))
 
     def attempted(self, outcome: Outcome) -> None:
-        word = "retried" if outcome.state == PENDING else outcome.state
+        word = RETRIED if outcome.state == PENDING else outcome.state
         self.count(table.ATTEMPTS, outcome.sink, word)
         if outcome.done_ms is not None:
             self._tallies[table.LATENCY][outcome.sink,].add(max(0.0, outcome.done_ms / 1000))

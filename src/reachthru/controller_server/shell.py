@@ -213,6 +213,7 @@ class Controller:
         for sink in self._settings.sinks:
             sink.remember_in(database)
             await stack.enter_async_context(sink)
+            self._metrics.expect_sink(sink.name)
             worker = DeliveryWorker(sink, ledger, self._metrics.attempted, trail)
             self._workers.append(worker)
             self._start(f"sink {sink.name}", worker.run())

@@ -40,7 +40,7 @@ class Log:
     def _write(self, level: str, text: str) -> None:
         if self._left_out:
             text = f"{text} ({self._left_out} lines before this one were left out)"
-        line = clip_text(text, LINE_LIMIT_BYTES)  # a peer's words may be in it
+        line = _shown(clip_text(text, LINE_LIMIT_BYTES))  # a peer's words may be in it
         if self._journald:
             line = f"<{_LEVELS[level]}>{line}"
         else:
@@ -80,6 +80,11 @@ class PeerLog:
     def _omission(self) -> str:
         left_out, self._left_out = self._left_out, 0
         return f" ({left_out} more were not logged)" if left_out else ""
+
+
+def _shown(line: str) -> str:
+    """Without what else a terminal obeys: C1, Unicode's line ends, what turns text around."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else " " for c in line)
 
 
 def _is_journald(fd: int) -> bool:

@@ -15,7 +15,7 @@ from reachthru.host_agent.agent import HostAgent
 from reachthru.host_agent.settings import HostSettings
 from reachthru.host_agent.start_error import StartError
 from reachthru.service import SettingsError
-from reachthru.telemetry.logs import log_to_stderr
+from reachthru.telemetry.logs import log_as, log_to_stderr
 
 _CHATTY = ("asyncio", "mqtt")
 DEFAULT_PATH = Path("/etc/reachthru/host.conf")
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _raise_file_limit()
     try:
         loaded = settings.load(path)
-        log_to_stderr(_CHATTY, use_json=loaded.use_json, debug=loaded.debug)
+        log_as(use_json=loaded.use_json, debug=loaded.debug)
         asyncio.run(_run(loaded))
     except SettingsError as error:
         return _complain(str(error), 2)

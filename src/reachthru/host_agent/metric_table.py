@@ -62,7 +62,10 @@ PORTS = gauge(
     "reachthru_agent_ports", "Guests' ports, by whether their socket is connected", "connected"
 )
 GUEST_ERRORS = counter(
-    "reachthru_agent_guest_errors_total", "Messages of guests that were refused", "reason"
+    "reachthru_agent_guest_errors_total",
+    "Messages of guests that were refused",
+    "reason",
+    zeros=[("not_json",), ("bad_envelope",), ("bad_message",), ("out_of_place",), ("flood",)],
 )
 GUEST_DROPPED = counter(
     "reachthru_agent_guest_dropped_lines_total",
@@ -73,7 +76,10 @@ GUEST_UNSENT = counter(
     "Messages that a guest did not take: it does not read its port",
 )
 GROUP_LOSSES = counter(
-    "reachthru_agent_group_losses_total", "Server-group messages that were dropped here", "reason"
+    "reachthru_agent_group_losses_total",
+    "Server-group messages that were dropped here",
+    "reason",
+    zeros=[("rate",), ("flood",), ("absent",), ("stale",), ("overflow",)],
 )
 
 METRICS = (

@@ -47,10 +47,10 @@ class AgentMetrics:
 
     async def families(self) -> list[Metric]:
         totals = self._roster.totals
-        sums = await totals.take(self._roster.channels())
+        sums = await totals.take(self._roster.instances.values())
         values: Mapping[Description, Values] = {
-            **self._of_guests(),
-            **_of_channels(sums),
+            **_of_guests(sums),
+            **self._of_faults(),
             **self._of_outbox(),
             table.ROUND_TRIP: totals.round_trips,
             table.LATENESS: self._awake.lateness,
@@ -65,16 +65,9 @@ class AgentMetrics:
         }
         return [family(described, values[described]) for described in table.METRICS]
 
-    def _of_guests(self) -> Mapping[Description, Values]:
-        instances = list(self._roster.instances.values())
-        conditions = Counter(instance.judge.condition for instance in instances)
-        ports = Counter(channel.sock is not None for channel in self._roster.channels())
+    def _of_faults(self) -> Mapping[Description, Values]:
         kinds = Counter(change.kind for change in self._outbox.active.values())
         return {
-            table.GUESTS: {(one.value,): conditions[one] for one in Condition},
-            table.REGISTERED: sum(instance.session is not None for instance in instances),
-            table.UNHEALTHY: sum(instance.health == "unhealthy" for instance in instances),
-            table.PORTS: {("true",): ports[True], ("false",): ports[False]},
             table.ACTIVE_FAULTS: {(kind.value,): kinds[kind] for kind in _KINDS},
             table.FAULT_CHANGES: {
                 (kind.value, status.value): self._ledger.changes[kind, status]
@@ -96,8 +89,12 @@ class AgentMetrics:
 _KINDS = tuple(kind for kind in FaultKind if kind is not FaultKind.HOST_LOST)  # no agent says so
 
 
-def _of_channels(sums: Sums) -> Mapping[Description, Values]:
+def _of_guests(sums: Sums) -> Mapping[Description, Values]:
     return {
+        table.GUESTS: {(one.value,): sums.conditions[one] for one in Condition},
+        table.REGISTERED: sums.registered,
+        table.UNHEALTHY: sums.unhealthy,
+        table.PORTS: {("true",): sums.ports[True], ("false",): sums.ports[False]},
         table.HEARTBEATS: {(outcome,): n for outcome, n in sums.heartbeats.items()},
         table.GUEST_ERRORS: {(reason,): n for reason, n in sums.errors.items()},
         table.GUEST_DROPPED: sums.dropped_lines,

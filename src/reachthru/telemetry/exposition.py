@@ -19,9 +19,8 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 def family(described: Description, values: Values) -> Metric:
     """`values` as Prometheus' library wants it."""
-    by_labels: Mapping[tuple[str, ...], Any] = (
-        values if isinstance(values, Mapping) else {(): values}
-    )
+    by_labels: dict[tuple[str, ...], Any] = dict.fromkeys(described.zeros, 0)
+    by_labels.update(values if isinstance(values, Mapping) else {(): values})
     made: Any = _FAMILIES[described.kind](described.name, described.help, labels=described.labels)
     for labels, value in by_labels.items():
         if isinstance(value, Tally):

@@ -33,14 +33,23 @@ OPTIONS: list[cfg.Opt] = [
 ]
 
 
-def log_to_stderr(chatty: Iterable[str], *, use_json: bool = False, debug: bool = False) -> None:
-    """At INFO or DEBUG; libraries that are `chatty` there, at WARNING. May be called again."""
+def log_to_stderr(chatty: Iterable[str]) -> None:
+    """At INFO; libraries that are `chatty` there, at WARNING. For before the settings are read."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_json_formatter() if use_json else PlainFormatter(_is_journald()))
-    level = logging.DEBUG if debug else logging.INFO
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    handler.setFormatter(PlainFormatter(_is_journald()))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in chatty:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_as(*, use_json: bool, debug: bool) -> None:
+    """As the settings say, from here on."""
+    if debug:
+        logging.getLogger().setLevel(logging.DEBUG)
+    if use_json:
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler.formatter, PlainFormatter):
+                handler.setFormatter(_json_formatter())
 
 
 def about(fault_id: str) -> dict[str, Any]:

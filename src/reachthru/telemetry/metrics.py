@@ -6,7 +6,7 @@ Nothing here imports Prometheus' library: whoever is not asked does not carry it
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -23,17 +23,24 @@ class Kind(StrEnum):
 
 
 class Description(Struct, frozen=True):
-    """One metric: what is served, documented and checked."""
+    """One metric: what is served, documented and checked.
+
+    `zeros` are labels' values that are served from the start, as 0: what appears only with its
+    first event is an event that `increase()` does not see.
+    """
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    zeros: tuple[tuple[str, ...], ...] = ()
 
 
-def counter(name: str, text: str, *labels: str) -> Description:
-    return Description(name, Kind.COUNTER, text, labels)
+def counter(
+    name: str, text: str, *labels: str, zeros: Iterable[tuple[str, ...]] = ()
+) -> Description:
+    return Description(name, Kind.COUNTER, text, labels, zeros=tuple(zeros))
 
 
 def gauge(name: str, text: str, *labels: str) -> Description:

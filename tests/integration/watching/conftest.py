@@ -1,4 +1,4 @@
-"""One lab for all tests of this folder: none of them changes what another one looks at."""
+"""One lab for all tests of this folder."""
 
 import tempfile
 from pathlib import Path

@@ -64,7 +64,7 @@ def test_the_agent_counts_what_its_guests_do(watched, sick):
     assert found['reachthru_agent_active_faults{kind="unhealthy"}'] == 1
     for status in ("raised", "cleared"):
         labels = f'kind="heartbeat_lost",status="{status}"'
-        assert found[f"reachthru_agent_fault_changes_total{{{labels}}}"] == 1
+        assert found[f"reachthru_agent_fault_changes_total{{{labels}}}"] >= 1
     assert found["reachthru_agent_bus_connected"] == found["reachthru_agent_bus_connections_total"]
     assert found["reachthru_agent_outbox_durable"] == 1
     assert found["reachthru_agent_discovery_connected"] == 1
@@ -90,10 +90,12 @@ def test_the_controller_follows_faults_to_their_sinks(watched, sick):
     found = until(settled)
     assert found['reachthru_active_faults{kind="unhealthy"}'] == 1
     assert found['reachthru_active_faults{kind="heartbeat_lost"}'] == 0
-    assert found['reachthru_delivery_attempts_total{outcome="done",sink="webhook"}'] == 3
-    assert found['reachthru_delivery_latency_seconds_count{sink="webhook"}'] == 3
+    changes = len(watched.told())
+    assert changes >= 3
+    assert found['reachthru_delivery_attempts_total{outcome="done",sink="webhook"}'] == changes
+    assert found['reachthru_delivery_latency_seconds_count{sink="webhook"}'] == changes
     for stage in ("outbox", "stored"):
-        assert found[f'reachthru_fault_stage_seconds_count{{stage="{stage}"}}'] == 3
+        assert found[f'reachthru_fault_stage_seconds_count{{stage="{stage}"}}'] == changes
     assert found['reachthru_sink_up{sink="webhook"}'] == 1
     assert found["reachthru_database_connected"] == 1
     assert found["reachthru_guests"] == 3

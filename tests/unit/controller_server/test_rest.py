@@ -348,6 +348,17 @@ async def test_metrics_count_faults_deliveries_backlog_and_agents(
         assert line in lines
 
 
+async def test_metrics_are_there_without_a_database(client, controller):
+    with pytest.raises(DatabaseError):
+        await controller.database.write(lambda c: c.execute(text("DROP TABLE nothing")))
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    lines = answer.text.splitlines()
+    assert "reachthru_database_connected 0.0" in lines
+    assert "reachthru_bus_connected 1.0" in lines
+    assert not any(line.startswith("reachthru_delivery_backlog_changes{") for line in lines)
+
+
 async def test_groups_are_listed_with_their_members(client, controller, tmp_path):
     assert (await client.get("/v1/groups")).json() == {"groups": [], "total": 0}
     (tmp_path / "groups.yaml").write_text("db: [uuid-1]\nempty: []\n")

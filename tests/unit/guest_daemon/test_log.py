@@ -11,6 +11,14 @@ def test_people_get_the_time_in_utc(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00 warning: hello\n", line)
 
 
+def test_nobody_forges_a_line_or_drives_a_terminal(tmp_path):
+    with (tmp_path / "log").open("wb") as file:
+        Log(file.fileno()).warning("host: a\nerror: b\x1b[2Jc\x9b31md\u2028e\u202ef Zoë 日本")
+    text = (tmp_path / "log").read_text()
+    assert text.endswith("host: a error: b [2Jc 31md e f Zoë 日本\n")
+    assert len(text.splitlines()) == 1
+
+
 def test_journald_gets_the_level(tmp_path, monkeypatch):
     with (tmp_path / "log").open("wb") as file:
         status = os.fstat(file.fileno())

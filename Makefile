@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test doctor-chain chaos bench clean
+.PHONY: help setup demo lint test doctor-chain chaos bench docs release clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,14 @@ chaos: setup ## kill -9 of everything at random for 10 minutes, faults flowing (
 
 bench: setup ## all benchmarks, as a table and build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks
+
+docs: setup ## the documentation as a site, in build/site; warnings are errors
+	@tools/docs-reference
+	@$(BIN)/python -m sphinx -W --keep-going -n -q docs build/site
+	@echo "docs: build/site/index.html"
+
+release: setup ## what a release publishes, from HEAD's tag vX.Y.Z, in build/release
+	@tools/release
 
 clean: ## forget what was built and installed here
 	rm -rf build .venv .venv-*

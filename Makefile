@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test doctor-chain chaos bench screenshots clean
+.PHONY: help setup demo lint test doctor-chain chaos bench screenshots docs release clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,14 @@ bench: setup ## all benchmarks, as tables and build/bench.json (BENCH="heartbeat
 
 screenshots: setup ## pictures of the page for README and docs, into docs/images
 	@PYTHONPATH=tests $(BIN)/python -W ignore tools/screenshots
+
+docs: setup ## the documentation as a site, in build/site; warnings are errors
+	@tools/docs-reference
+	@$(BIN)/python -m sphinx -W --keep-going -n -q docs build/site
+	@echo "docs: build/site/index.html"
+
+release: setup ## what a release publishes, from HEAD's tag vX.Y.Z, in build/release
+	@tools/release
 
 clean: ## forget what was built and installed here
 	rm -rf build .venv .venv-*

@@ -15,6 +15,7 @@ html_theme = "furo"
 html_title = "reachthru"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 
 # What grows beside this site: in its place in the navigation once it is there.
 _GROWING = {"install", "page", "observability", "alerts", "cli", "metrics", "benchmarks", "scaling"}

@@ -20,7 +20,7 @@ from docs_reference.markdown import code, table
 from reachthru.protocol.heartbeat import guest, host
 
 ROOT = Path(__file__).parents[2]
-_STYLE = """  bgcolor="transparent"
+_STYLE = """  bgcolor="white"
   node [shape=box, style="rounded,filled", fillcolor="#eef3f8"]
   node [color="#44617b", fontname="sans-serif", fontsize=12]
   edge [color="#44617b", fontname="sans-serif", fontsize=10]

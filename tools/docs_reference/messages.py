@@ -31,7 +31,8 @@ def pages(docs: Path) -> dict[str, str]:
 def _slot(name: str) -> str:
     if name.startswith("transitions."):
         return transition_table(name.removeprefix("transitions."))
-    return _fields(schemas.load(name))
+    link = f"[JSON Schema](../../src/reachthru/schemas/{name}.json)"
+    return f"{link}\n\n{_fields(schemas.load(name))}"
 
 
 def _bus() -> str:

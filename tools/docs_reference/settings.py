@@ -21,8 +21,8 @@ This section also takes keystoneauth's own options, as in every OpenStack servic
 others of [its plugins](https://docs.openstack.org/keystoneauth/latest/plugin-options.html).
 """
 _STRICT = (
-    "A name that is not here, or a value that is not allowed, ends the daemon at its start, with one"
-    " line that says what is."
+    "A name that is not here, or a value that is not allowed, ends the daemon at its start, with"
+    " one line that says what is."
 )
 
 
@@ -111,8 +111,8 @@ _TOML_MEANING = {
 
 def _guest() -> str:
     parts = [
-        f"{GENERATED}\n# Settings of the guest daemon\n\n`{guest.DEFAULT_PATH}`, a TOML file, or what"
-        f" `--config` names. Without one, every default counts. {_STRICT}\n"
+        f"{GENERATED}\n# Settings of the guest daemon\n\n`{guest.DEFAULT_PATH}`, a TOML file, or"
+        f" what `--config` names. Without one, every default counts. {_STRICT}\n"
     ]
     for title, section, text in _TOML:
         rows = [

@@ -50,7 +50,7 @@ _LEFT_OUT = {
 _EXTENSIONS = {"_contextvars", "_decimal", "_json", "_typing", "mmap", "resource", "termios"}
 
 # Our packages that run in the guest.
-_GUEST_CODE = ["__init__.py", "systemd.py", "protocol", "guest_daemon"]
+_GUEST_CODE = ["__init__.py", "_version.py", "systemd.py", "protocol", "guest_daemon"]
 _GUEST_FILES = {
     "init": "/init",
     "inittab": "/etc/inittab",
@@ -152,6 +152,7 @@ def code(package: Path) -> Layer:
         path
         for name in _GUEST_CODE
         for path in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+        if path.exists()  # _version.py is there once something was built
     ]
 
     def inputs() -> Iterator[bytes]:

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from reachthru.demo.archive import Archive
@@ -12,7 +13,7 @@ from reachthru.demo.image import GuestImage
 from reachthru.demo.packages import KERNEL_META_PACKAGE, fetch
 from reachthru.demo.qemu_vm import QemuVm
 
-HERE = Path(__file__).parent
+FILES = Path(__file__).parent / "systemd_vm_files"
 MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"]
 MODULES += ["virtio_blk", "virtio_console"]
 # An empty Debian, and what our packages depend on: the VM has no network to fetch it from.
@@ -39,7 +40,7 @@ def build_system(build_dir: Path) -> tuple[GuestImage, Path]:
     """Kernel with initramfs, and the disk: all of `build_dir`, made where they are not there yet."""
     cache = build_dir.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    inputs = [path.read_bytes() for path in (Path(__file__), HERE / "door.py", HERE / "init")]
+    inputs = [path.read_bytes() for path in (Path(__file__), FILES / "door.py", FILES / "init")]
     key = hashlib.sha256(b"".join(inputs)).hexdigest()[:16]
     with (cache / "systemd-vm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -57,7 +58,7 @@ def build_system(build_dir: Path) -> tuple[GuestImage, Path]:
 def _initramfs(folders: dict[str, Path]) -> bytes:
     archive = Archive()
     archive.add_character_device("/dev/console", 5, 1)
-    archive.add_file("/init", (HERE / "init").read_bytes(), executable=True)
+    archive.add_file("/init", (FILES / "init").read_bytes(), executable=True)
     busybox = folders["busybox-static"] / "bin/busybox"
     archive.add_file("/bin/busybox", busybox.read_bytes(), executable=True)
     for module in MODULES:
@@ -76,7 +77,7 @@ def _make_disk(disk: Path) -> None:
             check=True,
         )
         (root / "lab").mkdir()
-        shutil.copy(HERE / "door.py", root / "lab/door.py")
+        shutil.copy(FILES / "door.py", root / "lab/door.py")
         units = root / "etc/systemd/system"
         (units / "lab.service").write_text(DOOR)
         (units / "multi-user.target.wants/lab.service").symlink_to("/etc/systemd/system/lab.service")
@@ -110,4 +111,29 @@ class SystemdVm(QemuVm):
         for disk in self._disks:
             command += ["-drive", f"file={disk},format=raw,if=virtio,snapshot=on"]
         command[command.index("-append") + 1] += " systemd.show_status=0 net.ifnames=0"
-        return command
+        return [
+            f"{word},id=ours" if word.endswith(f"name={self._port}") else word for word in command
+        ]
+
+    def unplug(self) -> None:
+        """The port goes, as when its hypervisor takes it away."""
+        with self.qmp() as qmp:
+            qmp.execute("device_del", id="ours")
+
+    def plug(self) -> None:
+        with self.qmp() as qmp:
+            device = {"driver": "virtserialport", "bus": "vs0.0", "chardev": "channel0"}
+            qmp.execute("device_add", **device, name=self._port, id="ours")
+
+    def check(self, command: str, timeout_s: float = 120) -> str:
+        """What `command` said, which must have succeeded."""
+        done = self.run(command, timeout_s)
+        assert done.exit_code == 0, f"{command}: exit status {done.exit_code}: {done.output}"
+        return done.output
+
+    def until(self, command: str, timeout_s: float = 60) -> None:
+        """Returns when `command` succeeds."""
+        deadline = time.monotonic() + timeout_s
+        while (done := self.run(command, timeout_s)).exit_code:
+            assert time.monotonic() < deadline, f"{command} never succeeded: {done.output}"
+            time.sleep(0.2)

@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo lint test doctor-chain chaos bench screenshots docs release clean
+.PHONY: help setup demo lint test deb rpm packages-test doctor-chain chaos bench screenshots docs release clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,17 @@ test: setup ## all checks and tests, with a real Nova, Vitrage, Masakari and Tac
 	@tools/setup-services nova masakari-tacker vitrage & services=$$!; \
 		$(MAKE) --no-print-directory lint && wait $$services
 	@tools/run-tests
+
+deb: ## Debian packages: build/*.deb
+	@tools/setup --packages
+	@tools/build-deb
+
+rpm: ## rpm packages: build/*.rpm
+	@tools/setup --packages
+	@tools/build-rpm
+
+packages-test: setup ## our packages, installed and upgraded in a VM with a real systemd
+	@$(BIN)/pytest -q -s --disable-warnings tests/e2e/packages
 
 doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to a webhook, timed
 	@tools/setup-services nova aodh

@@ -1,0 +1,62 @@
+"""The README's way from an empty Debian VM to a fault, its commands as they stand there."""
+
+import re
+import time
+
+import pytest
+
+from lab.debs import ROOT, assert_purged, build_debs, note_files
+
+pytestmark = pytest.mark.packages
+UNITS = "reachthru-controller reachthru-host reachthru-guest"
+
+
+def five_commands():
+    section = (ROOT / "README.md").read_text().partition("## Install it\n")[2]
+    block = re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
+    return [line.partition("  #")[0].strip() for line in block.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def vm(stack, boot, tmp_path_factory):
+    debs = tmp_path_factory.mktemp("debs")
+    build_debs(debs)
+    with boot(debs, stack.folder, stack.ports) as vm:
+        note_files(vm)
+        yield vm
+
+
+def test_five_commands_lead_to_a_fault(vm):
+    commands = five_commands()
+    assert len(commands) == 5
+    began = time.monotonic()
+    for command in commands:
+        output = vm.check(f'sudo() {{ "$@"; }}; cd /debs; {command}', timeout_s=280)
+        print(f"{time.monotonic() - began:.0f} s: {command}\n{output}")
+        if command == "reachthru instances":
+            assert "healthy" in output
+    assert "the database is gone" in output
+
+
+def test_the_daemons_are_ready_watched_and_not_root(vm):
+    for unit in UNITS.split():
+        shown = vm.check(f"systemctl show -p ActiveState,User,WatchdogUSec,NRestarts {unit}")
+        assert f"User={unit}" in shown
+        assert "ActiveState=active" in shown
+        assert "WatchdogUSec=infinity" not in shown
+        assert "NRestarts=0" in shown
+        status = vm.check(f"cat /proc/$(systemctl show -P MainPID {unit})/status")
+        assert "CapEff:\t0000000000000000" in status
+
+
+@pytest.mark.parametrize("unit", ["reachthru-host", "reachthru-controller"])
+def test_who_is_killed_is_started_again_and_the_fault_is_still_there(vm, unit):
+    vm.check(f"systemctl kill -s KILL {unit}")
+    vm.until(f"test $(systemctl show -P NRestarts {unit}) -eq 1")
+    vm.until(f"systemctl is-active {unit}", timeout_s=120)
+    vm.until("reachthru faults --active | grep -q 'the database is gone'")
+
+
+def test_a_purge_leaves_nothing(vm):
+    vm.check("apt-get purge -y 'reachthru-*'", timeout_s=280)
+    assert_purged(vm)

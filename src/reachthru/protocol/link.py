@@ -4,6 +4,8 @@ Follows the peer's base version (section 3: a host answers a guest in the versio
 heard from it, and opens with 1) and routes to applications by message type.
 """
 
+from collections.abc import Sequence
+
 from reachthru.protocol import codec
 from reachthru.protocol.codec import Dialect, Received
 from reachthru.protocol.errors import BadEnvelopeError, BadMessageError, PeerError
@@ -45,9 +47,9 @@ class Link:
         self.base_version = 1
         self.least_version = 1
 
-    def split(self, data: bytes) -> list[bytes | PeerError]:
+    def split(self, data: bytes) -> Sequence[bytes | PeerError]:
         """The lines that `data` completes; for a receiver that counts lines before it parses."""
-        return list(self._lines.feed(data))
+        return self._lines.feed(data)
 
     def parse(self, line: bytes) -> Received | PeerError:
         """One line's message, or what is wrong with it."""
@@ -69,7 +71,9 @@ class Link:
         self, message: Message, dest_addr: str | None = None, source_addr: str | None = None
     ) -> bytes:
         """The message, framed, as this peer understands it."""
-        version = max(self.base_version, self.least_version)
+        version = self.base_version
+        if version < self.least_version:
+            version = self.least_version
         return frame(codec.encode(message, self._dialect, version, dest_addr, source_addr))
 
     def refuse(self, error: PeerError, now: float) -> bytes | None:

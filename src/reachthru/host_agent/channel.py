@@ -172,8 +172,14 @@ class Channel:
             return False
         if data.count(b"\n", FEW_BYTES) > CROWD_LINES:
             data = self._skim(data, now)
-        for line in self._link.split(data):
-            self._take(line, now)
+        lines = self._link.split(data)
+        # One line a tick is less than MESSAGES_PER_S, and need not be counted.
+        counted = len(lines) > 1
+        for line in lines:
+            if counted and not self._may_pass(line, now):
+                self._drop(1, now)
+            else:
+                self._take(line, now)
         if self.core.output or self.core.events:
             self.settle(now)
         return True
@@ -215,11 +221,13 @@ class Channel:
 
     # --- input -------------------------------------------------------------------------------
 
+    def _may_pass(self, line: bytes | PeerError, now: float) -> bool:
+        if isinstance(line, PeerError) or self._messages.take(now):
+            return True
+        return _ANSWER in line and self._answers.take(now)
+
     def _take(self, line: bytes | PeerError, now: float) -> None:
         if isinstance(line, bytes):
-            if not self._messages.take(now) and not (_ANSWER in line and self._answers.take(now)):
-                self._drop(1, now)
-                return
             received = self._link.parse(line)
             if isinstance(received, Received):
                 if self.heartbeats and isinstance(received.message, Header):

@@ -1,6 +1,7 @@
 """A line to a message, and back. Bytes never raise anything but a `PeerError`."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -40,11 +41,11 @@ class Received(Struct, gc=False):
 
 
 class _HeartbeatLine(Struct, gc=False):
-    """A heartbeat message as nearly all come: in an envelope, decoded in one go."""
+    """A heartbeat message as nearly all come: from that application to that application."""
 
-    version: int
-    source_addr: str
-    dest_addr: str
+    version: Literal[1, 2]
+    source_addr: Literal["cgcs.heartbeat"]
+    dest_addr: Literal["cgcs.heartbeat"]
     data: HeartbeatMessage
 
 
@@ -101,15 +102,10 @@ def decode(line: bytes, dialect: Dialect, *, from_host: bool = False) -> Receive
         try:
             found = _heartbeat_line_decoder.decode(line)
         except _NOT_DECODED:
-            pass  # the way below says what is wrong, if anything
+            pass  # the way below takes it, or says what is wrong
         else:
-            message, version = found.data, found.version
-            if (
-                found.dest_addr == HEARTBEAT_ADDR
-                and version in BASE_VERSIONS
-                and message.version == HEARTBEAT_VERSION
-            ):
-                return Received(message, found.source_addr, version, HEARTBEAT_ADDR)
+            if found.data.version == HEARTBEAT_VERSION:
+                return Received(found.data, HEARTBEAT_ADDR, found.version, HEARTBEAT_ADDR)
     try:
         envelope = _envelope_decoder.decode(line)
     except _NOT_DECODED as error:

@@ -71,9 +71,7 @@ class Link:
         self, message: Message, dest_addr: str | None = None, source_addr: str | None = None
     ) -> bytes:
         """The message, framed, as this peer understands it."""
-        version = self.base_version
-        if version < self.least_version:
-            version = self.least_version
+        version = max(self.base_version, self.least_version)
         return frame(codec.encode(message, self._dialect, version, dest_addr, source_addr))
 
     def refuse(self, error: PeerError, now: float) -> bytes | None:

@@ -46,7 +46,7 @@ class Wheel(Generic[Item]):
         self._popped = 0  # the last slot that was taken out
 
     def arm(self, item: Item) -> None:
-        """Sees to it that `item` fires in its deadline's slot, or as soon after as there is room."""
+        """Sees to it that `item` fires in its deadline's slot, or soon after if that is crowded."""
         moment = item.deadline()
         if moment is None:
             return

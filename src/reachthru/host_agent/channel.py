@@ -180,7 +180,8 @@ class Channel:
                 self._drop(1, now)
             else:
                 self._take(line, now)
-        if self.core.output or self.core.events:
+        core = self.core
+        if core.output or core.events:
             self.settle(now)
         return True
 
@@ -190,14 +191,15 @@ class Channel:
 
     def settle(self, now: float) -> None:
         """Writes what the core wants written, and tells its events."""
-        if self.core.output:
-            for message in self.core.take_output():
+        core = self.core
+        if core.output:
+            for message in core.take_output():
                 if isinstance(message, Challenge):
                     self._challenge(message)
                 else:
                     self._queue(self._link.encode(message))
-        if self.core.events:
-            self._owner.heard(self, self.core.take_events(), now)
+        if core.events:
+            self._owner.heard(self, core.take_events(), now)
 
     def write(self, message: ServerGroupMessage, dest_addr: str) -> None:
         """For a channel that is drained: a socket takes what is left over in order."""
@@ -283,7 +285,7 @@ class Channel:
         if self.sock is None or self.unsent:
             self.unsent_messages += 1
             return
-        line = self._link.encode(challenge)
+        line = self._link.encode_challenge(challenge)
         rest = self._send(line)
         if len(rest) < len(line):
             self.unsent = rest  # a line that was begun must be ended

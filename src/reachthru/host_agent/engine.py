@@ -178,7 +178,7 @@ class Engine:
     def _drain(self) -> bool:
         """Reads what every guest sent, up to its limits. True, if there was anything."""
         now = self.now()
-        channels = self._channels
+        channels, serve = self._channels, self._serve
         heard = False
         for _ in range(len(channels) // EVENTS_A_POLL + 1):
             ready = self._epoll.poll(0, EVENTS_A_POLL)
@@ -186,7 +186,7 @@ class Engine:
             for descriptor, mask in ready:
                 channel = channels.get(descriptor)
                 if channel is not None:
-                    self._serve(channel, mask, now)
+                    serve(channel, mask, now)
             if len(ready) < EVENTS_A_POLL:
                 break
         return heard
@@ -196,7 +196,7 @@ class Engine:
             channel.flush()
             if not channel.unsent:
                 self._unwatch_output(channel)
-        if mask & ~_OUTPUT:
+        if mask != _OUTPUT:
             try:
                 connected = channel.read(now)
             except Exception:  # a mistake of ours about one guest is that guest's alone

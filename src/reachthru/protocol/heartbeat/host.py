@@ -140,7 +140,9 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
     def receive(self, message: HeartbeatMessage, now: float) -> None:
         """Feeds one parsed message of the guest's."""
         if isinstance(message, ChallengeResponse):
-            self._step(self._judge_echo(message.heartbeat_response), now, message)
+            echo = message.heartbeat_response
+            right = echo == self._challenge
+            self._step(Input.RIGHT_ANSWER if right else self._judge_wrong_echo(echo), now, message)
         elif isinstance(message, Init):
             self._step(Input.INIT, now, message)
         elif isinstance(message, Exit):
@@ -313,9 +315,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
 
     # --- helpers -----------------------------------------------------------------------------
 
-    def _judge_echo(self, echo: int) -> Input:
-        if echo == self._challenge:
-            return Input.RIGHT_ANSWER
+    def _judge_wrong_echo(self, echo: int) -> Input:
         return Input.LATE_ANSWER if echo in self._expired else Input.WRONG_ANSWER
 
     def _forget_challenge(self) -> None:

@@ -118,9 +118,7 @@ def _renice(pid: int, nice: int) -> None:
 @contextlib.contextmanager
 def _busy(count: int) -> Iterator[None]:
     """So many processes that never rest."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)
-    ]
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
     finally:

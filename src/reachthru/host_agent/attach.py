@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class Attacher:
         self._targets: dict[Channel, _Target] = {}
         self._due: deque[Channel] = deque()
         self._round: asyncio.TimerHandle | None = None
+        self._out_of_files = False  # said since it was so last
 
     def want(self, channel: Channel, path: str) -> None:
         """From now on, until `forget`."""
@@ -109,15 +111,28 @@ class Attacher:
     def _try(self, channel: Channel, target: _Target) -> None:
         code, sock = _connect(target.path)
         if sock is not None:
-            target.complained = False
+            target.complained = self._out_of_files = False
             self._on_connected(channel, sock)
+            return
+        self._stop_retry(target)
+        self._retry_later(channel, target)
+        if code in (errno.EMFILE, errno.ENFILE):  # not the port's doing
+            self._complain_of_files()
             return
         if not target.complained:
             target.complained = True
             _complain(target.path, code)
-        self._stop_retry(target)
-        self._retry_later(channel, target)
         self._on_refused(channel, code)
+
+    def _complain_of_files(self) -> None:
+        if not self._out_of_files:
+            self._out_of_files = True
+            _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            _log.warning(
+                "%d of %d guests' ports can't be connected: this agent may have %d files open, and"
+                " needs one a port; raise LimitNOFILE= in its unit (ulimit -Hn); trying on",
+                *(sum(channel.sock is None for channel in self._targets), len(self._targets), hard),
+            )
 
     def _retry_later(self, channel: Channel, target: _Target) -> None:
         target.retry = self._loop.call_later(target.backoff_s, self._enqueue, channel)

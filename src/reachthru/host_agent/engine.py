@@ -23,6 +23,7 @@ from reachthru.host_agent.wheel import SLOT_S, TOLERANCE_S, Timed, Wheel
 IDLE_TICK_SLOTS = 100  # so often a tick comes even where nothing is due: it is a sign of life
 QUIET_TICKS = 2
 EVENTS_A_POLL = 1024
+_OUTPUT = select.EPOLLOUT
 
 _log = logging.getLogger(__name__)
 
@@ -122,15 +123,16 @@ class Engine:
     def _judge(self, slot: int) -> None:
         """Wakes what is due. On time, `now` is the slot's own moment: cadences do not drift."""
         now = slot * SLOT_S
+        latest = now + TOLERANCE_S
         for item in self._wheel.pop(slot):
             deadline = item.deadline()
-            if deadline is not None and deadline <= now + TOLERANCE_S:
+            if deadline is not None and deadline <= latest:
                 try:
-                    item.wake(max(now, deadline))
+                    item.wake(deadline if deadline > now else now)
                 except Exception:  # a mistake of ours about one guest is that guest's alone
                     _log.exception("waking %r failed; it is not watched any more", item)
                     continue
-                if isinstance(item, Channel) and item.has_unsent:
+                if isinstance(item, Channel) and item.unsent:
                     self.watch_output(item)
             self._wheel.arm(item)
 
@@ -176,24 +178,25 @@ class Engine:
     def _drain(self) -> bool:
         """Reads what every guest sent, up to its limits. True, if there was anything."""
         now = self.now()
+        channels, serve = self._channels, self._serve
         heard = False
-        for _ in range(len(self._channels) // EVENTS_A_POLL + 1):
+        for _ in range(len(channels) // EVENTS_A_POLL + 1):
             ready = self._epoll.poll(0, EVENTS_A_POLL)
             heard = heard or bool(ready)
             for descriptor, mask in ready:
-                channel = self._channels.get(descriptor)
+                channel = channels.get(descriptor)
                 if channel is not None:
-                    self._serve(channel, mask, now)
+                    serve(channel, mask, now)
             if len(ready) < EVENTS_A_POLL:
                 break
         return heard
 
     def _serve(self, channel: Channel, mask: int, now: float) -> None:
-        if mask & select.EPOLLOUT:
+        if mask & _OUTPUT:
             channel.flush()
-            if not channel.has_unsent:
+            if not channel.unsent:
                 self._unwatch_output(channel)
-        if mask & ~select.EPOLLOUT:
+        if mask != _OUTPUT:
             try:
                 connected = channel.read(now)
             except Exception:  # a mistake of ours about one guest is that guest's alone
@@ -202,7 +205,7 @@ class Engine:
             if not connected:
                 self.detach(channel)
                 self._on_hang_up(channel)
-            elif channel.has_unsent:
+            elif channel.unsent:
                 self.watch_output(channel)
 
     def watch_output(self, channel: Channel) -> None:

@@ -250,7 +250,7 @@ class GroupRelay:
             line.tries = 0
             for outgoing in core.take_output(channel.base_version):
                 channel.write(outgoing.message, outgoing.dest_addr)
-        if channel.has_unsent:
+        if channel.unsent:
             self._engine.watch_output(channel)
         if not core.has_output:
             return

@@ -1,6 +1,7 @@
 """A line to a message, and back. Bytes never raise anything but a `PeerError`."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,13 +31,22 @@ class Dialect(StrEnum):
     BARE = "bare"  # heartbeat messages only, with no envelope
 
 
-class Received(Struct):
+class Received(Struct, gc=False):
     """A message, and what its envelope said. On a bare port `base_version` is None."""
 
     message: Message
     source_addr: str
     base_version: int | None
     dest_addr: str = ""
+
+
+class _HeartbeatLine(Struct, gc=False):
+    """A heartbeat message as nearly all come: from that application to that application."""
+
+    version: Literal[1, 2]
+    source_addr: Literal["cgcs.heartbeat"]
+    dest_addr: Literal["cgcs.heartbeat"]
+    data: HeartbeatMessage
 
 
 class _Outgoing(Struct):
@@ -64,6 +74,7 @@ class _ToApplication(Struct):
 
 _encoder = msgspec.json.Encoder()
 _envelope_decoder = msgspec.json.Decoder(Envelope)
+_heartbeat_line_decoder = msgspec.json.Decoder(_HeartbeatLine)
 _datagram_decoder = msgspec.json.Decoder(_FromApplication)
 _heartbeat_decoder: msgspec.json.Decoder[HeartbeatMessage] = msgspec.json.Decoder(HeartbeatMessage)
 _server_group_decoder: msgspec.json.Decoder[ServerGroupMessage] = msgspec.json.Decoder(
@@ -73,6 +84,7 @@ _string_decoder = msgspec.json.Decoder(str)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 _APPLICATIONS = (HEARTBEAT_ADDR, SERVER_GROUP_ADDR)
+_HEARTBEAT_SIGN = HEARTBEAT_ADDR.encode()
 _NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -86,6 +98,14 @@ def decode(line: bytes, dialect: Dialect, *, from_host: bool = False) -> Receive
         return Received(
             _decode_heartbeat(line, HEARTBEAT_ADDR), HEARTBEAT_ADDR, None, HEARTBEAT_ADDR
         )
+    if _HEARTBEAT_SIGN in line:
+        try:
+            found = _heartbeat_line_decoder.decode(line)
+        except _NOT_DECODED:
+            pass  # the way below takes it, or says what is wrong
+        else:
+            if found.data.version == HEARTBEAT_VERSION:
+                return Received(found.data, HEARTBEAT_ADDR, found.version, HEARTBEAT_ADDR)
     try:
         envelope = _envelope_decoder.decode(line)
     except _NOT_DECODED as error:
@@ -94,8 +114,8 @@ def decode(line: bytes, dialect: Dialect, *, from_host: bool = False) -> Receive
     address = dest_addr
     if from_host and dest_addr not in _APPLICATIONS:
         address = source_addr
-    message = _open(envelope.version, address, bytes(envelope.data), source_addr)
-    return Received(message, source_addr, envelope.version, dest_addr)
+    opened = _open(envelope.version, address, bytes(envelope.data), source_addr)
+    return Received(opened, source_addr, envelope.version, dest_addr)
 
 
 def encode(

@@ -10,7 +10,7 @@ def frame(payload: bytes) -> bytes:
 
     The newline in front ends whatever a restarted sender left unfinished.
     """
-    return b"\n" + payload + b"\n"
+    return b"\n%b\n" % payload
 
 
 class LineBuffer:
@@ -32,7 +32,8 @@ class LineBuffer:
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        *whole, tail = data.split(b"\n")
+        whole = data.split(b"\n")
+        tail = whole.pop()
         lines: list[bytes | LineTooLongError] = []
         for line in whole:
             if self._discarding:  # the end of the line that was already reported

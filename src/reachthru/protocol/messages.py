@@ -91,8 +91,11 @@ class VoteResult(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Header(Struct, tag_field="msg_type", kw_only=True):
-    """What every heartbeat message has. `sequence` is the sender's own counter."""
+class Header(Struct, tag_field="msg_type", kw_only=True, gc=False):
+    """What every heartbeat message has. `sequence` is the sender's own counter.
+
+    `gc=False`: numbers and texts only, which no cycle can go through.
+    """
 
     address: ClassVar[str] = HEARTBEAT_ADDR
 

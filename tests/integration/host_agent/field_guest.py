@@ -71,6 +71,7 @@ class Guest:
     log_msg: str = ""
     misbehave: str = "none"
     acknowledged: bool = False
+    acknowledged_at: float | None = None  # the first time, on the monotonic clock
     daemon_up: bool = True
     challenges: int = 0
     answers: int = 0
@@ -243,6 +244,7 @@ class Player:
         kind = message["msg_type"]
         if kind == "init_ack":
             guest.acknowledged = True
+            guest.acknowledged_at = guest.acknowledged_at or time.monotonic()
         elif kind == "nack":
             guest.nacks += 1
         elif kind == "challenge" and guest.daemon_up:
@@ -362,7 +364,10 @@ class Player:
         self.say(self.summary())
 
     def summary(self) -> dict[str, Any]:
-        keys = ("uuid", "challenges", "answers", "nacks", "connections", "gaps_ms")
+        keys = (
+            *("uuid", "challenges", "answers", "nacks", "connections", "gaps_ms"),
+            "acknowledged_at",
+        )
         guests = [{key: getattr(guest, key) for key in keys} for guest in self.guests]
         return {"event": "summary", "guests": guests}
 

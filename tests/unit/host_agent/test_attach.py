@@ -136,3 +136,28 @@ async def test_a_socket_that_this_user_may_not_use_is_said_once_with_what_to_do(
     assert str(case.path) in line
     assert "permission denied" in line
     assert "libvirt-qemu" in line
+
+
+async def test_too_few_open_files_are_said_once_for_all_guests_and_are_no_refusal_of_theirs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = []
+
+    def out_of_files(path: str) -> tuple[int, None]:
+        attempts.append(path)
+        return errno.EMFILE, None
+
+    monkeypatch.setattr(attach, "_connect", out_of_files)
+    case = Case(folder)
+    core = HostHeartbeat(HostPolicy(), lambda: 1)
+    another = Channel("v", "cgcs.messaging", Dialect.MUX, core, case)
+    case.attacher.want(case.channel, str(case.path))
+    case.attacher.want(another, str(case.path))
+    async with asyncio.timeout(5):
+        while len(attempts) < 6:
+            await asyncio.sleep(0.001)
+    case.attacher.close()
+    assert case.refused == []
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "2 of 2 guests' ports" in line
+    assert "LimitNOFILE=" in line

@@ -275,7 +275,7 @@ def test_no_challenge_waits_for_a_guest_that_does_not_read_and_its_silence_is_a_
         guest.channel.wake(float(second))
     assert any(isinstance(event, Lost) for event in guest.events)
     assert guest.channel.unsent_messages == guest.channel.core.counters.missed > 32
-    assert len(guest.channel._unsent) <= UNSENT_LIMIT_BYTES
+    assert len(guest.channel.unsent) <= UNSENT_LIMIT_BYTES
     guest.close()
 
 
@@ -310,7 +310,7 @@ def test_refusals_of_a_guest_that_does_not_read_are_bounded() -> None:
     for second in range(1000):
         guest.end.sendall(wrong)
         assert guest.channel.read(float(second))
-    assert len(guest.channel._unsent) <= UNSENT_LIMIT_BYTES
+    assert len(guest.channel.unsent) <= UNSENT_LIMIT_BYTES
     assert guest.channel.unsent_messages > 0
     guest.close()
 

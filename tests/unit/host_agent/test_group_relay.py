@@ -33,7 +33,7 @@ class Channel:
 
     base_version = 1
     is_drained = True
-    has_unsent = False
+    unsent = False
 
     def __init__(self) -> None:
         self.read: list[Any] = []

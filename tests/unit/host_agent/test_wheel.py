@@ -2,7 +2,7 @@
 
 import random
 
-from reachthru.host_agent.wheel import SLOT_S, Wheel, slot_of
+from reachthru.host_agent.wheel import SLOT_S, SPREAD_SLOTS, Wheel, slot_of
 
 
 class Item:
@@ -79,3 +79,35 @@ def test_what_is_late_comes_out_earliest_first() -> None:
     slots = [slot_of(item.deadline() or 0) for item in wheel.pop(500)]
     assert len(slots) == 500
     assert slots == sorted(slots)
+
+
+def test_what_a_stall_gathered_in_one_slot_spreads_again_without_being_late_for_long() -> None:
+    wheel: Wheel[Item] = Wheel()
+    items = [Item(10.0) for _ in range(1000)]
+    for item in items:
+        wheel.arm(item)
+    worst_late_slots, fullest = 0, 0
+    for slot in range(1000, 1000 + 20 * 100):
+        due = wheel.pop(slot)
+        fullest = len(due) if slot >= 1000 + 15 * 100 else 0
+        assert fullest < 100
+        for item in due:
+            assert item.moment is not None
+            worst_late_slots = max(worst_late_slots, slot - slot_of(item.moment))
+            item.moment = slot * SLOT_S + 1.0  # the next challenge, a second on
+            wheel.arm(item)
+    assert worst_late_slots <= SPREAD_SLOTS
+    assert entries(wheel) == len(items)
+
+
+def test_items_that_stand_apart_are_never_moved() -> None:
+    wheel: Wheel[Item] = Wheel()
+    items = [Item(10.0 + index % 20 * SLOT_S) for index in range(1000)]
+    for item in items:
+        wheel.arm(item)
+    for slot in range(1000, 1200):
+        for item in wheel.pop(slot):
+            assert item.moment is not None
+            assert slot_of(item.moment) == slot
+            item.moment = slot * SLOT_S + 0.2
+            wheel.arm(item)

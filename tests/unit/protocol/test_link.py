@@ -155,3 +155,45 @@ def test_refusals_are_rate_limited() -> None:
     nacks = [refusal(link, envelope({}, dest_addr="nobody"), now=1.0) for _ in range(100)]
     assert sum(nack is not None for nack in nacks) == NACK_BURST
     assert refusal(link, envelope({}, dest_addr="nobody"), now=3.0) is not None
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+@pytest.mark.parametrize("base_version", [1, 2])
+def test_a_challenge_is_written_as_any_message_is(dialect: Dialect, base_version: int) -> None:
+    link = Link(dialect)
+    link.base_version = base_version
+    for sequence, number in ((1, 0), (2**31 - 1, 2**31 - 2)):
+        challenge = Challenge(sequence=sequence, heartbeat_challenge=number)
+        assert link.encode_challenge(challenge) == link.encode(challenge)
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        {"data": json.dumps(RESPONSE)},
+        {"source_addr": "somebody"},
+        {"data": {**RESPONSE, "new": "cgcs.heartbeat"}, "new": [1, {"a": None}]},
+    ],
+    ids=["data-as-string", "another-sender", "unknown-keys"],
+)
+def test_an_unusual_heartbeat_line_is_the_same_message(unusual: dict[str, Any]) -> None:
+    usual = only(Link(Dialect.MUX).feed(line(envelope(RESPONSE))))
+    received = only(Link(Dialect.MUX).feed(line({**envelope(RESPONSE), **unusual})))
+    assert isinstance(received, Received) and isinstance(usual, Received)
+    assert received.message == usual.message
+    assert received.source_addr == unusual.get("source_addr", "cgcs.heartbeat")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ({"version": 3}, BadEnvelopeError),
+        ({"dest_addr": "nobody"}, UnknownAddressError),
+        ({"data": {**RESPONSE, "version": 4}}, BadMessageError),
+        ({"data": {**RESPONSE, "heartbeat_response": -1}}, BadMessageError),
+        ({"data": 5}, NotJsonError),
+    ],
+)
+def test_what_is_wrong_with_a_heartbeat_line_is_said(wrong: dict[str, Any], kind: type) -> None:
+    error = only(Link(Dialect.MUX).feed(line({**envelope(RESPONSE), **wrong})))
+    assert isinstance(error, kind)

@@ -8,26 +8,29 @@ Event = TypeVar("Event")
 
 
 class HeartbeatEnd(Generic[Event]):
-    """`Event`: what this end tells its shell."""
+    """`Event`: what this end tells its shell.
 
-    __slots__ = ("_events", "_output", "_sequence")
+    `output` and `events` are there to look at: mostly there is nothing to take.
+    """
+
+    __slots__ = ("_sequence", "events", "output")
 
     def __init__(self) -> None:
-        self._output: list[HeartbeatMessage] = []
-        self._events: list[Event] = []
+        self.output: list[HeartbeatMessage] = []
+        self.events: list[Event] = []
         self._sequence = 0
 
     def take_output(self) -> list[HeartbeatMessage]:
         """Messages to write, in order."""
-        output, self._output = self._output, []
+        output, self.output = self.output, []
         return output
 
     def take_events(self) -> list[Event]:
         """What happened, in order."""
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
 
     def _send(self, message: HeartbeatMessage) -> None:
         self._sequence = (self._sequence + 1) & 0x7FFFFFFF
         message.sequence = self._sequence
-        self._output.append(message)
+        self.output.append(message)

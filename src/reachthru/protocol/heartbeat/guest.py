@@ -118,9 +118,9 @@ class GuestHeartbeat(HeartbeatEnd[GuestEvent]):
         elif isinstance(message, ActionNotify):
             self._receive_notify(message)
         elif isinstance(message, HeartbeatNack):
-            self._events.append(HostRefused(clip_text(message.log_msg, LOG_MSG_LIMIT_BYTES)))
+            self.events.append(HostRefused(clip_text(message.log_msg, LOG_MSG_LIMIT_BYTES)))
         else:
-            self._events.append(Ignored(f"{type(message).__name__} from a host"))
+            self.events.append(Ignored(f"{type(message).__name__} from a host"))
 
     def deadline(self) -> float | None:
         """The earliest moment that `wake` has something to do."""
@@ -137,7 +137,7 @@ class GuestHeartbeat(HeartbeatEnd[GuestEvent]):
         try:
             self._state, action = _TRANSITIONS[self._state, what]
         except KeyError:
-            self._events.append(Ignored(f"{what.name.lower()} while {self._state.name.lower()}"))
+            self.events.append(Ignored(f"{what.name.lower()} while {self._state.name.lower()}"))
             return
         if action is not None:
             action(self, now, message)
@@ -157,7 +157,7 @@ class GuestHeartbeat(HeartbeatEnd[GuestEvent]):
 
     def _begin(self, now: float, _message: HeartbeatMessage | None) -> None:
         self._expect_challenge(now)
-        self._events.append(Attached())
+        self.events.append(Attached())
 
     def _begin_and_answer(self, now: float, message: HeartbeatMessage | None) -> None:
         self._begin(now, None)
@@ -178,12 +178,12 @@ class GuestHeartbeat(HeartbeatEnd[GuestEvent]):
         )
 
     def _register_anew(self, now: float, _message: HeartbeatMessage | None) -> None:
-        self._events.append(HostSilent(self._silence_s))
+        self.events.append(HostSilent(self._silence_s))
         self._send_init(now, None)
 
     def _forget(self, _now: float, _message: HeartbeatMessage | None) -> None:
         self._deadline = None
-        self._output.clear()  # what was meant for the host that left
+        self.output.clear()  # what was meant for the host that left
 
     def _say_goodbye(self, _now: float, message: HeartbeatMessage | None) -> None:
         assert isinstance(message, Exit)
@@ -194,13 +194,13 @@ class GuestHeartbeat(HeartbeatEnd[GuestEvent]):
 
     def _receive_ack(self, message: InitAck, now: float) -> None:
         if message.invocation_id != self._invocation_id:
-            self._events.append(Ignored("an acknowledgement of another init"))
+            self.events.append(Ignored("an acknowledgement of another init"))
             return
         self._step(Input.INIT_ACK, now, message)
 
     def _receive_notify(self, message: ActionNotify) -> None:
         """No application has a say yet, so the answer is what a guest with no handler says."""
-        self._events.append(
+        self.events.append(
             ActionNotified(message.event_type, message.notification_type, message.timeout_ms)
         )
         self._send(

@@ -53,6 +53,7 @@ from reachthru.protocol.messages import (
 
 PROMPT_MISSES = 32  # so many challenges are sent at the guest's own interval, then ...
 SILENT_INTERVAL_S = 10.0  # ... one in this time (or the interval, if that is longer)
+_NEVER = -math.inf
 EXPIRED_KEPT = 32  # older challenges that are remembered, to tell a late answer from a wrong one
 
 
@@ -104,6 +105,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         "_expired",
         "_grace_until",
         "_health",
+        "_interval_s",
         "_lost",
         "_misses",
         "_policy",
@@ -126,7 +128,8 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         self._challenged_at = 0.0
         self._slowest_s = 0.0
         self._expired: deque[int] = deque(maxlen=EXPIRED_KEPT)
-        self._grace_until = -math.inf
+        self._grace_until = _NEVER
+        self._interval_s = 0.0  # the session's
         self._misses = 0
         self._lost = False
         self._proven = False  # an answer in time since the session began or was lost
@@ -141,7 +144,9 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
     def receive(self, message: HeartbeatMessage, now: float) -> None:
         """Feeds one parsed message of the guest's."""
         if isinstance(message, ChallengeResponse):
-            self._step(self._judge_echo(message), now, message)
+            echo = message.heartbeat_response
+            right = echo == self._challenge
+            self._step(Input.RIGHT_ANSWER if right else self._judge_wrong_echo(echo), now, message)
         elif isinstance(message, Init):
             self._step(Input.INIT, now, message)
         elif isinstance(message, Exit):
@@ -169,17 +174,16 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         if self._deadline is not None and now >= self._deadline:
             self._step(Input.DEADLINE, now, None)
         if self._vote is not None and now >= self._vote.deadline:
-            self._events.append(self._vote.time_out())
+            self.events.append(self._vote.time_out())
             self._vote = None
 
     @property
     def round_trip_s(self) -> float | None:
         """The latest one, until the next challenge is sent."""
-        if self._state is not State.ANSWERED or self._deadline is None or self.session is None:
+        if self._state is not State.ANSWERED or self.last_answer_at is None:
             return None
-        assert self.last_answer_at is not None
-        sent_at = self._deadline - self.session.interval_ms / 1000
-        return max(0.0, self.last_answer_at - sent_at)
+        took_s = self.last_answer_at - self._challenged_at
+        return took_s if took_s >= 0 else None
 
     def hold(self, now: float) -> None:
         """From here on silence is nobody's fault: no challenge, no deadline."""
@@ -243,14 +247,15 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
             corrective_action=message.corrective_action[:NAME_LIMIT_CHARS],
         )
         self._begin(session)
-        self._events.append(Registered(session))
+        self.events.append(Registered(session))
         self._send(InitAck(invocation_id=message.invocation_id))
         if self._state is not State.HELD:
             self._challenge_next(now, None)
 
     def _begin(self, session: Session) -> None:
         self.session = session
-        self._grace_until = -math.inf
+        self._interval_s = session.interval_ms / 1000
+        self._grace_until = _NEVER
         self._misses = 0
         self._lost = False
         self._proven = False
@@ -262,24 +267,26 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         self.counters.answered += 1
         self.last_answer_at = now
         took_s = now - self._challenged_at
-        self._slowest_s = max(self._slowest_s, took_s)
-        self._grace_until = -math.inf
-        self._misses = 0
-        self._lost = False
+        if took_s > self._slowest_s:
+            self._slowest_s = took_s
         self._challenge = -1
-        self._end_wait(now)
+        if self._misses:
+            self._misses = 0
+            self._end_wait(now)
         if not self._proven:
             self._proven = True
-            self._events.append(Alive())
+            self._lost = False
+            self._grace_until = _NEVER
+            self.events.append(Alive())
         said = (message.heartbeat_health, message.corrective_action)
         if said != self._health:
             self._health = said
-            self._events.append(_health_changed(message))
+            self.events.append(_health_changed(message))
 
     def _end_wait(self, now: float) -> None:
         """After a long silence challenges are rare; from its end on they come as usual."""
-        if self._deadline is not None and self.session is not None:
-            self._deadline = min(self._deadline, now + self.session.interval_ms / 1000)
+        if self._deadline is not None:
+            self._deadline = min(self._deadline, now + self._interval_s)
 
     def _miss(self, now: float, message: HeartbeatMessage | None) -> None:
         if now < self._grace_until:
@@ -291,20 +298,17 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
             assert self._deadline is not None
             self._lost = True
             self._proven = False
-            self._events.append(Lost(self._deadline, self.last_answer_at, self._misses))
+            self.events.append(Lost(self._deadline, self.last_answer_at, self._misses))
         self._challenge_next(now, message)
 
     def _challenge_next(self, now: float, _message: HeartbeatMessage | None) -> None:
-        assert self.session is not None
-        interval_s = self.session.interval_ms / 1000
+        interval_s = self._interval_s
         if self._misses >= PROMPT_MISSES:
             interval_s = max(interval_s, SILENT_INTERVAL_S)
         self._deadline = now + interval_s
-        self._send_challenge(now)
-
-    def _send_challenge(self, now: float) -> None:
-        self._forget_challenge()
         self._challenged_at = now
+        if self._challenge >= 0:
+            self._forget_challenge()
         self._challenge = self._draw_challenge()
         self._send(Challenge(heartbeat_challenge=self._challenge))
 
@@ -317,7 +321,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
     def _exit(self, now: float, message: HeartbeatMessage | None) -> None:
         log_msg = message.log_msg if isinstance(message, Exit) else ""
         self._end(now, None)
-        self._events.append(Exited(clip_text(log_msg, LOG_MSG_LIMIT_BYTES)))
+        self.events.append(Exited(clip_text(log_msg, LOG_MSG_LIMIT_BYTES)))
 
     def _end(self, _now: float, _message: HeartbeatMessage | None) -> None:
         self.session = None
@@ -333,10 +337,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
 
     # --- helpers -----------------------------------------------------------------------------
 
-    def _judge_echo(self, message: ChallengeResponse) -> Input:
-        echo = message.heartbeat_response
-        if echo == self._challenge:
-            return Input.RIGHT_ANSWER
+    def _judge_wrong_echo(self, echo: int) -> Input:
         return Input.LATE_ANSWER if echo in self._expired else Input.WRONG_ANSWER
 
     def _forget_challenge(self) -> None:
@@ -350,11 +351,11 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
             self._ignore("a vote that nobody asked for")
             return
         self._vote = None
-        self._events.append(outcome)
+        self.events.append(outcome)
 
     def _ignore(self, what: str) -> None:
         self.counters.ignored += 1
-        self._events.append(Ignored(what))
+        self.events.append(Ignored(what))
 
 
 def _health_changed(message: ChallengeResponse) -> HealthChanged:

@@ -78,7 +78,10 @@ class DeliveryWorker:
         self._look_at = 0.0
         self._wake.set()
 
-    def room(self) -> int:
+    def room_for_new(self) -> int:
+        return 0 if time.monotonic() >= self._look_at else self._room()
+
+    def _room(self) -> int:
         held = len(self._ready) + len(self._sending)
         if not self._runs or time.monotonic() < self._left_alone_until:
             return 0
@@ -169,7 +172,7 @@ class DeliveryWorker:
 
     def _wanted(self) -> int:
         """How many changes to claim now."""
-        return self.room() if time.monotonic() >= self._look_at else 0
+        return self._room() if time.monotonic() >= self._look_at else 0
 
     def _rest_s(self) -> float:
         """Until there may be something to do; whatever ends before that wakes us."""

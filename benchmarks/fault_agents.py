@@ -116,7 +116,7 @@ class Agent:
     async def _listen(self) -> None:
         async for message in self._bus.messages():
             if isinstance(message, FaultAck):
-                self._courier.acknowledge(message.seqs)
+                self._courier.acknowledge(message.seqs, message.batch_limit)
             elif isinstance(message, ReportRequest):
                 self._wants_full.set()
                 self._courier.rewind()
@@ -170,9 +170,7 @@ async def obey(crowd: list[Agent], line: str) -> dict[str, float]:
 async def main() -> None:
     folder, url, agents, guests, *secret = sys.argv[1:]
     door = BusDoor(username=secret[0], password_file=Path(secret[1])) if secret else BusDoor()
-    crowd = [
-        Agent(Path(folder), url, number, int(guests), door) for number in range(int(agents))
-    ]
+    crowd = [Agent(Path(folder), url, number, int(guests), door) for number in range(int(agents))]
     for agent in crowd:
         await agent.open()
     print("connected", flush=True)

@@ -43,7 +43,9 @@ class Webhook:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                self.send_response(webhook.take(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(
+                    webhook.take(self.rfile.read(int(self.headers["Content-Length"])))
+                )
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -131,7 +131,9 @@ def _storm(url: str, database: str) -> Result:
             figures = scene.agents.do(f"storm {STORM_HOSTS}")
             while len(scene.webhook.told) < guests + STORM_HOSTS:
                 if time.monotonic() > began + 120:
-                    raise RuntimeError(f"{len(scene.webhook.told)}: {scene.controller.last_words()}")
+                    raise RuntimeError(
+                        f"{len(scene.webhook.told)}: {scene.controller.last_words()}"
+                    )
                 time.sleep(0.05)
             scene.controller.wait_until_all_are_told()
             found = list(scene.controller.faults())

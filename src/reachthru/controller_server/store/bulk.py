@@ -105,8 +105,10 @@ def _recordset(table: Table, columns: Collection[str]) -> TableValuedAlias:
     """The parameter `rows` as a table called `new`."""
     rows = cast(bindparam("rows", type_=Text), JSON)
     named = (column(name, table.c[name].type) for name in columns)
-    return func.json_to_recordset(rows).table_valued(*named, name="new").render_derived(
-        with_types=True
+    return (
+        func.json_to_recordset(rows)
+        .table_valued(*named, name="new")
+        .render_derived(with_types=True)
     )
 
 

@@ -22,10 +22,9 @@ from reachthru.protocol.agent_bus import FaultChange
 from reachthru.protocol.faults import FaultStatus
 
 _LOCK_FAULTS = Statement(
-    lambda among: select(faults.c.id)
-    .where(among(faults.c.id, "ids"))
-    .order_by(faults.c.id)
-    .with_for_update()
+    lambda among: (
+        select(faults.c.id).where(among(faults.c.id, "ids")).order_by(faults.c.id).with_for_update()
+    )
 )
 _SEEN = Statement(
     lambda among: select(fault_changes.c.fault_id, fault_changes.c.status).where(

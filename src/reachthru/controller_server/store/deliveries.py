@@ -79,40 +79,48 @@ def _lock_where(is_due: ColumnElement[bool]) -> Select[tuple[int, bool]]:
 _LOCK_DUE = _lock_where(deliveries.c.due_at <= bindparam("moment"))
 _LOCK_AHEAD = _lock_where(deliveries.c.due_at > bindparam("moment"))
 _TAKE = Statement(
-    lambda among: update(deliveries)
-    .where(_of_sink, among(deliveries.c.change_id, "ids"))
-    .values(claimed_by=bindparam("owner"), due_at=bindparam("until"))
+    lambda among: (
+        update(deliveries)
+        .where(_of_sink, among(deliveries.c.change_id, "ids"))
+        .values(claimed_by=bindparam("owner"), due_at=bindparam("until"))
+    )
 )
 _LOCK_MINE = Statement(
-    lambda among: select(deliveries.c.change_id, deliveries.c.lane, deliveries.c.done_ms)
-    .where(
-        _of_sink,
-        among(deliveries.c.change_id, "ids"),
-        deliveries.c.claimed_by == bindparam("owner"),
-        is_pending,
+    lambda among: (
+        select(deliveries.c.change_id, deliveries.c.lane, deliveries.c.done_ms)
+        .where(
+            _of_sink,
+            among(deliveries.c.change_id, "ids"),
+            deliveries.c.claimed_by == bindparam("owner"),
+            is_pending,
+        )
+        .order_by(deliveries.c.change_id)
+        .with_for_update()
     )
-    .order_by(deliveries.c.change_id)
-    .with_for_update()
 )
 _FOLLOWING = Statement(
-    lambda among: select(func.min(deliveries.c.change_id))
-    .where(_of_sink, among(deliveries.c.lane, "lanes"), waits_in_lane(deliveries.c.state))
-    .group_by(deliveries.c.lane)
+    lambda among: (
+        select(func.min(deliveries.c.change_id))
+        .where(_of_sink, among(deliveries.c.lane, "lanes"), waits_in_lane(deliveries.c.state))
+        .group_by(deliveries.c.lane)
+    )
 )
 _LOCK_FREE = Statement(
-    lambda among: select(deliveries.c.change_id)
-    .where(
-        _of_sink,
-        among(deliveries.c.change_id, "ids"),
-        is_pending,
-        or_(
-            deliveries.c.due_at <= bindparam("moment"),
-            # Put off for no other reason than that it waited.
-            and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
-        ),
+    lambda among: (
+        select(deliveries.c.change_id)
+        .where(
+            _of_sink,
+            among(deliveries.c.change_id, "ids"),
+            is_pending,
+            or_(
+                deliveries.c.due_at <= bindparam("moment"),
+                # Put off for no other reason than that it waited.
+                and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
+            ),
+        )
+        .order_by(deliveries.c.change_id)
+        .with_for_update()
     )
-    .order_by(deliveries.c.change_id)
-    .with_for_update()
 )
 _WRITE_OUTCOMES = Update(
     deliveries,
@@ -316,7 +324,9 @@ def _put_off(connection: Connection, sink: str, change_ids: list[int], until: fl
 def _take(connection: Connection, claimer: Claimer, change_ids: Sequence[int], now: float) -> None:
     if change_ids:
         new = {"owner": claimer.owner, "until": now + claimer.ttl_s}
-        connection.execute(_TAKE.of(connection), {"of_sink": claimer.sink, "ids": list(change_ids), **new})
+        connection.execute(
+            _TAKE.of(connection), {"of_sink": claimer.sink, "ids": list(change_ids), **new}
+        )
 
 
 def _outcome_row(outcome: Outcome, first_done_ms: float | None, now: float) -> dict[str, Any]:

@@ -56,14 +56,16 @@ _changes: Select[Any] = select(
 
 
 _CHANGES_BY_ID = Statement(
-    lambda among: _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
-    .where(among(fault_changes.c.id, "ids"))
-    .order_by(fault_changes.c.id)
+    lambda among: (
+        _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
+        .where(among(fault_changes.c.id, "ids"))
+        .order_by(fault_changes.c.id)
+    )
 )
 _DELIVERIES = Statement(
-    lambda among: select(deliveries)
-    .where(among(deliveries.c.change_id, "ids"))
-    .order_by(deliveries.c.sink)
+    lambda among: (
+        select(deliveries).where(among(deliveries.c.change_id, "ids")).order_by(deliveries.c.sink)
+    )
 )
 
 

@@ -34,22 +34,23 @@ Raw = dict[str, float]
 
 
 def run() -> list[Result]:
-    with tempfile.TemporaryDirectory() as folder, RabbitMqServer() as rabbit:
-        with roomy_mosquitto(Path(folder)) as mosquitto, PostgresqlServer() as postgresql:
-            raw = _raw("rabbit", rabbit.url)
-            raw_mqtt = _raw("mqtt", mosquitto.url)
-            results = [
-                Result("raw_burst.oslo", raw["took_s"], "s", None, _raw_detail(raw)),
-                Result("raw_burst.aiomqtt", raw_mqtt["took_s"], "s", None, _raw_detail(raw_mqtt)),
-            ]
-            rabbit_url = f"rabbit://127.0.0.1:{rabbit.port}/"
-            for name, url, user in (
-                ("mqtt", mosquitto.url, None),
-                ("rabbit", rabbit_url, "guest"),
-            ):
-                results += _play(name, url, postgresql.make_database(), user, raw)
-                results += _play(f"{name}.sqlite", url, None, user, raw)
-            results.append(_storm(mosquitto.url, postgresql.make_database()))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RabbitMqServer() as rabbit,
+        roomy_mosquitto(Path(folder)) as mosquitto,
+        PostgresqlServer() as postgresql,
+    ):
+        raw = _raw("rabbit", rabbit.url)
+        raw_mqtt = _raw("mqtt", mosquitto.url)
+        results = [
+            Result("raw_burst.oslo", raw["took_s"], "s", None, _raw_detail(raw)),
+            Result("raw_burst.aiomqtt", raw_mqtt["took_s"], "s", None, _raw_detail(raw_mqtt)),
+        ]
+        rabbit_url = f"rabbit://127.0.0.1:{rabbit.port}/"
+        for name, url, user in (("mqtt", mosquitto.url, None), ("rabbit", rabbit_url, "guest")):
+            results += _play(name, url, postgresql.make_database(), user, raw)
+            results += _play(f"{name}.sqlite", url, None, user, raw)
+        results.append(_storm(mosquitto.url, postgresql.make_database()))
     return results
 
 
@@ -81,7 +82,7 @@ def _play(name: str, url: str, database: str | None, user: str | None, raw: Raw)
 def _steady(scene: Scene, name: str, database: str | None) -> list[Result]:
     cpu_before_s = scene.controller.cpu_s()
     scene.agents.do(f"steady {STEADY_RATE} {STEADY_COUNT}")
-    scene.controller.wait_until_all_are_told()
+    scene.controller.wait_until_told()
     cpu_us = (scene.controller.cpu_s() - cpu_before_s) / STEADY_COUNT * 1e6
     told = _told_ms(scene, STEADY_COUNT)
     at_once = sorted([*told["log"], *told["mqtt"]])
@@ -96,19 +97,18 @@ def _steady(scene: Scene, name: str, database: str | None) -> list[Result]:
 def _burst(scene: Scene, name: str, database: str | None, raw: Raw) -> list[Result]:
     scene.webhook.busy_share = BUSY_SHARE
     cpu_before_s, rss_before_mib = scene.controller.cpu_s(), scene.controller.rss_mib()
-    began = time.monotonic()
     figures = scene.agents.do("burst")
-    scene.controller.wait_until_all_are_told()
-    all_told_s = time.monotonic() - began
+    # Somebody is always unlucky ten times in a row, and rests for half a minute: not waited for.
+    scene.controller.wait_until_told(leave=FAULTS // 100)
     cpu_us = (scene.controller.cpu_s() - cpu_before_s) / FAULTS * 1e6
     rss_mib = scene.controller.rss_mib()
     told = _told_ms(scene, FAULTS)
-    last = ", ".join(f"{sink} {told[sink][-1] / 1000:.1f} s" for sink in SINKS)
+    told_s = ", ".join(f"{sink} {told[sink][FAULTS * 99 // 100 - 1] / 1000:.1f} s" for sink in SINKS)
     stored = (
-        f"{_kind(database)}; stored and acknowledged; the last one told: {last}"
-        f" (webhook: every second answer a 503)"
+        f"{_kind(database)}; stored and acknowledged; 99 % told: {told_s}"
+        f" (webhook: every second answer is a 503)"
     )
-    cpu = f"controller, 3 sinks; agents {figures['cpu_us']:.0f}; all told after {all_told_s:.1f} s"
+    cpu = f"controller with 3 sinks; the agents' {figures['cpu_us']:.0f}"
     growth_kib = (rss_mib - rss_before_mib) * 1024 / FAULTS
     return [
         Result(f"fault_burst.{name}", figures["took_s"], "s", raw["took_s"], stored),
@@ -135,14 +135,14 @@ def _storm(url: str, database: str) -> Result:
                         f"{len(scene.webhook.told)}: {scene.controller.last_words()}"
                     )
                 time.sleep(0.05)
-            scene.controller.wait_until_all_are_told()
+            scene.controller.wait_until_told()
             found = list(scene.controller.faults())
     lost = [fault for fault in found if fault["kind"] == "host_lost"]
     under = sum(fault["correlated_to"] is not None for fault in found)
     told_ms = {sink: _sorted_ms([f for f in found if f not in lost], sink) for sink in SINKS}
     # A host's loss is detected when nobody has heard of it for so long.
     lost_ms = max(fault["stages_ms"][f"sink:{sink}"] for fault in lost for sink in SINKS)
-    value = max(max(ms[-1] for ms in told_ms.values()), lost_ms) / 1000
+    value = max(*(ms[-1] for ms in told_ms.values()), lost_ms) / 1000
     detail = (
         f"{STORM_HOSTS} of {AGENTS} hosts, {guests} instances, PostgreSQL, Mosquitto: stored after"
         f" {figures['took_s']:.1f} s, told: {_spread(told_ms)}; the {len(lost)} host_lost within"
@@ -158,7 +158,8 @@ def _told_ms(scene: Scene, newest: int) -> dict[str, list[float]]:
 
 
 def _sorted_ms(found: list[dict[str, Any]], sink: str) -> list[float]:
-    return sorted(fault["stages_ms"][f"sink:{sink}"] for fault in found)
+    stage = f"sink:{sink}"
+    return sorted(fault["stages_ms"][stage] for fault in found if stage in fault["stages_ms"])
 
 
 def _spread(told_ms: dict[str, list[float]]) -> str:

@@ -142,7 +142,7 @@ def _with_ids(connection: Connection, fresh: Sequence[Arrived]) -> list[Stored]:
     if connection.dialect.name == "postgresql":
         ids = connection.scalars(_NEXT_IDS, {"count": len(fresh)}).all()
     else:
-        last: int = connection.scalar(select(func.coalesce(func.max(fault_changes.c.id), 0)))
+        last = connection.scalar(select(func.max(fault_changes.c.id))) or 0
         ids = range(last + 1, last + 1 + len(fresh))
     return [Stored(id, new.change, new.at) for id, new in zip(ids, fresh, strict=True)]
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.raw_carriage mqtt|rabbit URL COUNT BYTES
 
-Prints as JSON how many seconds passed from the first send to the last arrival. Each message is
-confirmed by the broker, as ours are; nothing is stored at either end, and nothing is answered.
+Prints as JSON how many seconds passed from the first send to the last arrival, and the CPU of both
+ends for each message. Each is confirmed by the broker, as ours are; nothing is stored at either
+end, and nothing is answered.
 """
 
 import asyncio
@@ -94,11 +95,13 @@ def rabbit(url: str, count: int, payload: bytes) -> float:
 def main() -> None:
     carrier, url, count, size = sys.argv[1:]
     payload = b"x" * int(size)
+    cpu_before_s = time.process_time()
     if carrier == "mqtt":
         took_s = asyncio.run(mqtt(url, int(count), payload))
     else:
         took_s = rabbit(url, int(count), payload)
-    print(json.dumps({"took_s": took_s}), flush=True)
+    cpu_us = (time.process_time() - cpu_before_s) / int(count) * 1e6
+    print(json.dumps({"took_s": took_s, "cpu_us": cpu_us}), flush=True)
 
 
 main()

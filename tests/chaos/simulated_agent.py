@@ -100,7 +100,7 @@ class Agent:
     async def _listen(self) -> None:
         async for message in self.bus.messages():
             if isinstance(message, FaultAck):
-                self.courier.acknowledge(message.seqs)
+                self.courier.acknowledge(message.seqs, message.batch_limit)
             elif isinstance(message, ReportRequest):
                 self.courier.rewind()
 

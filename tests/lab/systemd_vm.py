@@ -80,7 +80,9 @@ def _make_disk(disk: Path) -> None:
         shutil.copy(FILES / "door.py", root / "lab/door.py")
         units = root / "etc/systemd/system"
         (units / "lab.service").write_text(DOOR)
-        (units / "multi-user.target.wants/lab.service").symlink_to("/etc/systemd/system/lab.service")
+        (units / "multi-user.target.wants/lab.service").symlink_to(
+            "/etc/systemd/system/lab.service"
+        )
         for unit in MASKED:
             (units / unit).unlink(missing_ok=True)
             (units / unit).symlink_to("/dev/null")

@@ -19,13 +19,14 @@ from typing import Self
 from reachthru.protocol.agent_bus import (
     AgentMessage,
     ControllerMessage,
+    FaultBatch,
     FaultChange,
     GroupBroadcast,
     GroupQuery,
 )
 from reachthru.protocol.controller_bus import ControllerNews
 
-AgentWork = FaultChange | GroupBroadcast | GroupQuery
+AgentWork = FaultChange | FaultBatch | GroupBroadcast | GroupQuery
 
 
 def is_work(message: AgentMessage) -> bool:

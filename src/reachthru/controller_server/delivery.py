@@ -98,7 +98,10 @@ class DeliveryWorker:
         """It takes nothing, and is only tried now and then."""
         return self._health.is_down
 
-    def room(self) -> int:
+    def room_for_new(self) -> int:
+        return 0 if time.monotonic() >= self._look_at else self._room()
+
+    def _room(self) -> int:
         held = len(self._ready) + len(self._sending)
         if not self._runs or time.monotonic() < self._left_alone_until:
             return 0
@@ -189,7 +192,7 @@ class DeliveryWorker:
 
     def _wanted(self) -> int:
         """How many changes to claim now."""
-        return self.room() if time.monotonic() >= self._look_at else 0
+        return self._room() if time.monotonic() >= self._look_at else 0
 
     def _rest_s(self) -> float:
         """Until there may be something to do; whatever ends before that wakes us."""

@@ -16,10 +16,10 @@ from reachthru.controller_server.store.changes import Arrived, Stored
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.trail import UNTRACED, Trail
-from reachthru.protocol.agent_bus import FaultAck, FaultChange
+from reachthru.protocol.agent_bus import BATCH_LIMIT, FaultAck, FaultChange
 from reachthru.protocol.faults import FaultKind
 
-BATCH_LIMIT = 500  # fault changes in one transaction
+STORED_AT_ONCE = 500  # fault changes in one transaction
 DATABASE_RETRY_S = 1.0
 DOUBT_S = 2.0  # an agent reports within 0.1 s of a connection, or of a new instance
 DOUBTS_LIMIT = 1_000
@@ -44,7 +44,7 @@ class FaultIntake:
         self._standing = standing
         self._on_stored = on_stored
         self._trail = trail
-        self._changes: asyncio.Queue[Arrived] = asyncio.Queue(BATCH_LIMIT * 4)
+        self._changes: asyncio.Queue[Arrived] = asyncio.Queue(STORED_AT_ONCE * 4)
         self._doubts: asyncio.Queue[tuple[float, Arrived]] = asyncio.Queue(DOUBTS_LIMIT)
         self._complaints: set[str] = set()
         self._acks: dict[str, list[int]] = defaultdict(list)  # seqs by host
@@ -101,7 +101,7 @@ class FaultIntake:
     async def _store_changes(self) -> None:
         while True:
             batch = [await self._changes.get()]
-            while not self._changes.empty() and len(batch) < BATCH_LIMIT:
+            while not self._changes.empty() and len(batch) < STORED_AT_ONCE:
                 batch.append(self._changes.get_nowait())
             # An agent that repeats what was not acknowledged may do so out of order.
             batch.sort(key=lambda item: (item.change.host, item.change.seq))
@@ -144,7 +144,7 @@ class FaultIntake:
             due, self._acks = self._acks, defaultdict(list)
             for host, seqs in due.items():
                 try:
-                    await self._bus.send(host, FaultAck(seqs=seqs))
+                    await self._bus.send(host, FaultAck(seqs=seqs, batch_limit=BATCH_LIMIT))
                 except BusUnavailableError as error:
                     # The agent repeats what was not acknowledged, and is acknowledged then.
                     _log.info("host %s: %d acks are not sent: %s", host, len(seqs), error)

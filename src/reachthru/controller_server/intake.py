@@ -14,14 +14,18 @@ from reachthru.controller_server.groups.service import GroupService
 from reachthru.controller_server.inventory import Inventory
 from reachthru.controller_server.metrics import Metrics
 from reachthru.protocol.agent_bus import (
+    BATCH_LIMIT,
     AgentMessage,
     AgentReport,
     FaultAck,
+    FaultBatch,
     FaultChange,
     GroupBroadcast,
     GroupQuery,
+    read_batch,
 )
 from reachthru.protocol.controller_bus import ControllerNews
+from reachthru.protocol.errors import PeerError
 from reachthru.protocol.replay import ReplayGuard
 
 COMPLAINTS_LIMIT = 1_000  # hosts; more are counted in silence
@@ -75,6 +79,8 @@ class Intake:
     async def _take(self, host: str, message: AgentMessage) -> None:
         if isinstance(message, FaultChange):
             await self._faults.take(message)
+        elif isinstance(message, FaultBatch):
+            await self._take_batch(message)
         elif isinstance(message, GroupBroadcast | GroupQuery):
             self._groups.take_message(host, message)
         elif isinstance(message, AgentReport):
@@ -84,16 +90,23 @@ class Intake:
             if message.clean:
                 self._watch.left(host)
 
+    async def _take_batch(self, batch: FaultBatch) -> None:
+        for change in read_batch(batch):
+            if isinstance(change, PeerError):  # never acknowledged: see docs/spec/agent-bus.md
+                self._refuse(batch.host, "fault", change.reason, str(change))
+            else:
+                await self._faults.take(change)
+
     def _take_report(self, report: AgentReport) -> None:
         if not self._replays.is_new(report.host, report.epoch, report.seq):
-            self._refuse(report.host, "replayed", "it came before")
+            self._refuse(report.host, "report", "replayed", "it came before")
         elif not is_reasonable(report):
-            self._refuse(report.host, "garbled", "it has numbers beyond reason")
+            self._refuse(report.host, "report", "garbled", "it has numbers beyond reason")
         else:
             # Before groups hear of what has changed: what they do depends on who is lost.
             self._watch.heard(report.host)
             if report.full:  # an agent that does not know who listens sends its news twice
-                self._bus.offer(report.host, FaultAck(seqs=[]))
+                self._bus.offer(report.host, FaultAck(seqs=[], batch_limit=BATCH_LIMIT))
             changes = self._inventory.take_report(report)
             now = asyncio.get_running_loop().time()
             for instance in changes.instances:
@@ -107,14 +120,15 @@ class Intake:
             for host in news.forgotten:
                 self._forgetting.take(host)
 
-    def _refuse(self, host: str, reason: str, why: str) -> None:
+    def _refuse(self, host: str, what: str, reason: str, why: str) -> None:
         self._bus.refused[reason] += 1
         if (host, reason) in self._complaints or len(self._complaints) >= COMPLAINTS_LIMIT:
             return
         self._complaints.add((host, reason))
         _log.warning(
-            "host %s: a report is refused (%s): %s; the next ones like it are only counted",
+            "host %s: a %s is refused (%s): %s; the next ones like it are only counted",
             host,
+            what,
             reason,
             why,
         )

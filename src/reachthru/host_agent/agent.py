@@ -153,7 +153,7 @@ class HostAgent:
     async def _listen(self, bus: AgentBus) -> None:
         async for message in bus.messages():
             if isinstance(message, FaultAck):
-                self._courier.acknowledge(message.seqs)
+                self._courier.acknowledge(message.seqs, message.batch_limit)
             elif isinstance(message, ReportRequest):
                 self._reporter.ask_full()
                 self._courier.rewind()

@@ -71,6 +71,11 @@ class Lanes:
             taken.append(self._lanes[instance][seq])
         return taken
 
+    def was_sent_before(self, seq: int) -> bool:
+        """That it is on its way, and not for the first time since the last rewind."""
+        sent = self._sent.get(seq)
+        return sent is not None and sent.times > 1
+
     def deadline(self) -> float | None:
         """When an acknowledgement is overdue."""
         return min((self._sent[seq].due for seq in self._away), default=None)

@@ -9,6 +9,7 @@ Wall-clock times are ISO 8601 in UTC with microseconds and inform only. Stage ti
 milliseconds relative to the moment of detection, negative before it.
 """
 
+from collections.abc import Iterator
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -21,6 +22,7 @@ FORMAT_VERSION = 2
 NEWS_VERSION = 2  # from this on, agents' reports go to every controller, by a way of their own
 # A neighbour one format ahead still means by its fields what we mean; further ahead, who knows.
 READABLE_VERSION = FORMAT_VERSION + 1
+BATCH_LIMIT = 100  # changes in one message
 
 
 class BusMessage(Struct, tag_field="type", kw_only=True):
@@ -51,6 +53,16 @@ class FaultChange(BusMessage, tag="fault", kw_only=True):
     detail: str = ""
     corrective_action: str = "none"
     stages_ms: dict[str, float] = {}
+
+
+class FaultBatch(BusMessage, tag="fault_batch", kw_only=True):
+    """Several `FaultChange`s of one agent, in the order of their seqs.
+
+    For controllers that say so in their `FaultAck`s only. `read_batch` reads each by itself.
+    """
+
+    host: str
+    changes: list[msgspec.Raw]
 
 
 class InstanceReport(Struct, kw_only=True):
@@ -123,15 +135,20 @@ class GroupQuery(BusMessage, tag="group_query", kw_only=True):
     asker: str  # the instance's uuid
 
 
-AgentMessage = FaultChange | AgentReport | AgentOffline | GroupBroadcast | GroupQuery
+AgentMessage = FaultChange | FaultBatch | AgentReport | AgentOffline | GroupBroadcast | GroupQuery
 
 # --- Controller to agent ---------------------------------------------------------------------
 
 
 class FaultAck(BusMessage, tag="fault_ack", kw_only=True):
-    """These changes are in a controller's database; the agent may forget them."""
+    """These changes are in a controller's database; the agent may forget them.
+
+    `batch_limit` is how many changes the controller takes in one message; 0: an older one, which
+    takes no `FaultBatch`.
+    """
 
     seqs: list[int]
+    batch_limit: int = 0
 
 
 class ReportRequest(BusMessage, tag="report_request", kw_only=True):
@@ -216,6 +233,20 @@ def encode(message: Struct) -> bytes:
 def decode_from_agent(payload: bytes) -> AgentMessage:
     """Raises `PeerError` for anything that is not an agent's message: see `_decode`."""
     return _decode(_agent_decoder, payload)
+
+
+def read_batch(batch: FaultBatch) -> Iterator[FaultChange | PeerError]:
+    """Each change, or why it is none: one that can't be read costs itself only."""
+    for raw in batch.changes:
+        try:
+            change = decode_from_agent(bytes(raw))
+        except PeerError as error:
+            yield error
+            continue
+        if isinstance(change, FaultChange) and change.host == batch.host:
+            yield change
+        else:
+            yield GarbledError("in a batch of faults: it is no fault of that host")
 
 
 def decode_from_controller(payload: bytes) -> ControllerMessage:

@@ -137,7 +137,7 @@ async def test_something_older_that_is_due_keeps_nothing_new_waiting(ledger, arr
         await asyncio.sleep(0.1)
         await other.add([arrived(1, instance_uuid="i1")])
         await ledger.add([arrived(2, instance_uuid="i2")])
-        await until(lambda: len(sink.took) == 2)
+        await until(lambda: [uuid for uuid, *_ in sink.took] == ["i2"])
 
 
 async def test_order_is_kept_for_each_instance_by_a_sink_that_fails_at_random(ledger, arrived):

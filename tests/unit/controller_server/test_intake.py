@@ -3,13 +3,14 @@
 import asyncio
 import uuid
 
+import msgspec
 import pytest
 
-from reachthru.bus import agent_bus, controller_bus, memory
+from reachthru.bus import BusUnavailableError, agent_bus, controller_bus, memory
 from reachthru.controller_server import fault_intake as intake_module
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.queries import FaultFilter
-from reachthru.protocol.agent_bus import FaultAck
+from reachthru.protocol.agent_bus import FaultAck, FaultBatch, encode
 
 DEADLINE_S = 20
 
@@ -107,6 +108,83 @@ async def test_what_an_agent_repeats_out_of_order_is_put_in_order(setup, make_ch
         await setup.agent.send(make_change(seq))
     await setup.acked(3)
     assert [change.seq for change in setup.stored] == [1, 2, 3]
+
+
+def batch_of(*changes, host="compute-0"):
+    raws = [msgspec.Raw(c if isinstance(c, bytes) else encode(c)) for c in changes]
+    return FaultBatch(host=host, changes=raws)
+
+
+async def test_a_batch_is_stored_in_its_order_and_acknowledged_together(setup, make_change):
+    down_up_down = [
+        make_change(1, fault_id="a"),
+        make_change(2, fault_id="a", status="cleared"),
+        make_change(3, fault_id="b"),
+    ]
+    await setup.agent.send(batch_of(*down_up_down))
+    assert await setup.acked(1) == [1, 2, 3]
+    told = [(change.fault_id, change.status) for change in setup.stored]
+    assert told == [("a", "raised"), ("a", "cleared"), ("b", "raised")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"type":"fault","v":2,"fault_id":5}', "garbled"),
+        (b'{"type":"offline","v":2,"host":"compute-0","clean":true}', "garbled"),
+        (b'"not even an object"', "garbled"),
+        (b'{"type":"invented_later","v":2}', "unknown_type"),
+        (b'{"type":"fault","v":9}', "too_new"),
+    ],
+)
+async def test_one_bad_change_in_a_batch_costs_itself_only(setup, make_change, caplog, bad, reason):
+    await setup.agent.send(batch_of(make_change(1), bad, make_change(2)))
+    assert await setup.acked(2) == [1, 2]
+    assert setup.bus.refused[reason] == 1
+    (said,) = [line for line in caplog.messages if "a fault is refused" in line]
+    assert f"host compute-0: a fault is refused ({reason})" in said
+
+
+async def test_a_batch_speaks_for_its_own_host_only(setup, make_change):
+    await setup.agent.send(batch_of(make_change(1), make_change(2, host="compute-1")))
+    assert await setup.acked(1) == [1]
+    assert setup.bus.refused["garbled"] == 1
+    await setup.agent.send(batch_of(make_change(3, host="compute-1"), host="compute-1"))
+    await setup.agent.send(make_change(4))
+    assert await setup.acked(1) == [4]
+    assert setup.bus.refused["wrong_host"] == 1
+
+
+async def test_a_full_report_is_answered_with_what_the_controller_takes(setup, make_report):
+    await setup.agent.send(make_report("a"))
+    async with asyncio.timeout(DEADLINE_S):
+        async for message in setup.agent.messages():
+            if isinstance(message, FaultAck):
+                assert (message.seqs, message.batch_limit) == ([], 100)
+                return
+
+
+async def test_what_was_committed_and_not_acknowledged_is_told_once(
+    setup, make_change, monkeypatch
+):
+    """As when a controller is killed in between: the agent sends it all again."""
+    sends = []
+
+    async def die(host, message):
+        sends.append(message)
+        raise BusUnavailableError("killed")
+
+    monkeypatch.setattr(setup.bus, "send", die)
+    batch = batch_of(make_change(1, instance_uuid="a"), make_change(2, instance_uuid="b"))
+    await setup.agent.send(batch)
+    async with asyncio.timeout(DEADLINE_S):
+        while not sends:
+            await asyncio.sleep(0.005)
+    monkeypatch.undo()
+    await setup.agent.send(batch)
+    assert await setup.acked(2) == [1, 2]
+    claimer = setup.ledger.claimer("log", 8.0)
+    assert [due.fault.id for due in await setup.ledger.claim(claimer, 10)] == ["fault-1", "fault-2"]
 
 
 async def test_reports_and_wills_reach_the_inventory(setup, make_report, wait_until):

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from reachthru.bus.base import BusRefusedError
 from reachthru.bus.memory import MemoryAgentBus, broker
+from reachthru.host_agent import courier
 from reachthru.host_agent.courier import Courier
 from reachthru.host_agent.lanes import RESEND_S, WINDOW
 from reachthru.host_agent.outbox import Outbox
-from reachthru.protocol.agent_bus import AgentMessage, FaultChange
+from reachthru.protocol.agent_bus import AgentMessage, FaultBatch, FaultChange, read_batch
 from reachthru.protocol.faults import FaultKind, FaultStatus, Severity
 
 
@@ -19,11 +21,19 @@ class Line(MemoryAgentBus):
     def __init__(self, name: str) -> None:
         super().__init__(f"memory://{name}", "compute-0")
         self.sent: list[int] = []
+        self.messages_of: list[list[int]] = []  # the seqs of each
+        self.changes_limit = 1_000  # longer messages are refused
 
     async def send(self, message: AgentMessage) -> None:
         await super().send(message)
-        if isinstance(message, FaultChange):
-            self.sent.append(message.seq)
+        if isinstance(message, FaultBatch):
+            if len(message.changes) > self.changes_limit:
+                raise BusRefusedError("too long")
+            seqs = [change.seq for change in read_batch(message) if isinstance(change, FaultChange)]
+        else:
+            seqs = [message.seq] if isinstance(message, FaultChange) else []
+        self.sent += seqs
+        self.messages_of.append(seqs)
 
 
 class Clock:
@@ -137,3 +147,62 @@ async def test_a_controller_that_asks_gets_what_it_did_not_acknowledge(desk: Des
     desk.courier.acknowledge([1])
     desk.courier.rewind()
     assert (await desk.sent(3))[2:] == [2]
+
+
+async def test_what_goes_together_is_one_message_for_a_controller_that_takes_it(desk: Desk) -> None:
+    desk.courier.acknowledge([], batch_limit=20)
+    desk.record(45)
+    assert await desk.sent(45) == list(range(1, 46))
+    assert [len(seqs) for seqs in desk.line.messages_of] == [20, 20, 5]
+
+
+async def test_a_change_alone_goes_as_it_always_did(desk: Desk) -> None:
+    desk.courier.acknowledge([], batch_limit=20)
+    desk.record(1)
+    await desk.sent(1)
+    assert desk.line.messages_of == [[1]]
+
+
+async def test_before_a_controller_was_heard_changes_go_one_by_one(desk: Desk) -> None:
+    desk.record(3)
+    await desk.sent(3)
+    assert desk.line.messages_of == [[1], [2], [3]]
+
+
+async def test_one_older_controller_among_several_gets_changes_one_by_one(desk: Desk) -> None:
+    for batch_limit in (20, 0, 20):
+        desk.courier.acknowledge([], batch_limit)
+    desk.record(3)
+    await desk.sent(3)
+    assert desk.line.messages_of == [[1], [2], [3]]
+
+
+async def test_who_is_there_is_learned_anew_when_a_controller_starts(desk: Desk) -> None:
+    desk.courier.acknowledge([], batch_limit=0)
+    desk.courier.rewind()
+    desk.courier.acknowledge([], batch_limit=20)
+    desk.record(3)
+    await desk.sent(3)
+    assert desk.line.messages_of == [[1, 2, 3]]
+
+
+async def test_what_nobody_acknowledged_goes_again_by_itself(desk: Desk) -> None:
+    """An older controller, which was not heard yet, may have got the first one."""
+    desk.courier.acknowledge([], batch_limit=20)
+    desk.record(3)
+    await desk.sent(3)
+    desk.clock.now = RESEND_S
+    desk.record(1)  # something to wake for
+    await desk.sent(7)
+    assert desk.line.messages_of[0] == [1, 2, 3]
+    assert sorted(desk.line.messages_of[1:]) == [[1], [2], [3], [4]]
+
+
+async def test_a_broker_that_takes_no_long_messages_gets_short_ones(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "RETRY_S", 0.01)
+    desk.line.changes_limit = 2
+    desk.courier.acknowledge([], batch_limit=20)
+    desk.record(3)
+    assert await desk.sent(3) == [1, 2, 3]

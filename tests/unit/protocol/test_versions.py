@@ -26,6 +26,7 @@ from reachthru.protocol.errors import GarbledError, TooNewError, UnknownTypeErro
 FILES = sorted(path.name for path in GOLDEN.glob("*.json"))
 FROM_AGENTS = {str(cls.__struct_config__.tag): cls for cls in get_args(AgentMessage)}
 FROM_CONTROLLERS = {str(cls.__struct_config__.tag): cls for cls in get_args(ControllerMessage)}
+NEW_SINCE = {"fault_batch"}  # sent to nobody who has not said that it reads it
 
 # Reads lines with the last release's own code; answers what it made of each.
 READER = """
@@ -58,7 +59,8 @@ def known_part(newer: Any, older: Any) -> Any:
 
 
 def test_the_last_release_left_an_example_of_each_of_its_messages() -> None:
-    assert {golden(name)["type"] for name in FILES} == set(FROM_AGENTS) | set(FROM_CONTROLLERS)
+    today = set(FROM_AGENTS) | set(FROM_CONTROLLERS)
+    assert {golden(name)["type"] for name in FILES} == today - NEW_SINCE
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,16 +1,16 @@
 """Fault changes into rows. Functions of a connection, for the database's thread."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, structs
-from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, func, select, text
 
 from reachthru.controller_server.model import iso, lane_of, ms_since
+from reachthru.controller_server.store.bulk import Insertion, Statement, Update
 from reachthru.controller_server.store.clock import now_s
-from reachthru.controller_server.store.deliveries import BEHIND_S
+from reachthru.controller_server.store.deliveries import BEHIND_S, Claimer
 from reachthru.controller_server.store.maintenance import hold
 from reachthru.controller_server.store.tables import (
     PENDING,
@@ -18,34 +18,45 @@ from reachthru.controller_server.store.tables import (
     deliveries,
     fault_changes,
     faults,
+    waits_in_lane,
 )
 from reachthru.protocol.agent_bus import FaultChange
 from reachthru.protocol.faults import FaultStatus
 
-# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
-_LOCK_FAULTS = (
-    select(faults.c.id)
-    .where(faults.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(faults.c.id)
-    .with_for_update()
-)
-_PUT_FAULTS = {
-    "postgresql": postgresql.insert(faults).on_conflict_do_nothing(),
-    "sqlite": sqlite.insert(faults).on_conflict_do_nothing(),
-}
-_SEEN = select(fault_changes.c.fault_id, fault_changes.c.status).where(
-    fault_changes.c.fault_id.in_(bindparam("ids", expanding=True))
-)
-_ADD_CHANGES = insert(fault_changes).returning(fault_changes.c.id, sort_by_parameter_order=True)
-_ADD_DELIVERIES = insert(deliveries)
-_SET_CURRENT = (
-    update(faults)
-    .where(faults.c.id == bindparam("fault"))
-    .values(
-        status=bindparam("new_status"),
-        cleared_at=bindparam("new_cleared_at"),
-        last_change_id=bindparam("new_change_id"),
+_LOCK_FAULTS = Statement(
+    lambda among: (
+        select(faults.c.id).where(among(faults.c.id, "ids")).order_by(faults.c.id).with_for_update()
     )
+)
+_SEEN = Statement(
+    lambda among: select(fault_changes.c.fault_id, fault_changes.c.status).where(
+        among(fault_changes.c.fault_id, "ids")
+    )
+)
+_WAITING_LANES = Statement(
+    lambda among: select(deliveries.c.sink, deliveries.c.lane).where(
+        among(deliveries.c.sink, "sinks"),
+        among(deliveries.c.lane, "lanes"),
+        waits_in_lane(deliveries.c.state),
+    )
+)
+_PUT_FAULTS = Insertion(
+    faults,
+    (
+        *("id", "kind", "severity", "status", "instance_uuid", "instance_name", "host"),
+        *("raised_at", "cleared_at", "corrective_action", "last_change_id"),
+    ),
+    or_nothing=True,
+)
+_ADD_CHANGES = Insertion(
+    fault_changes, ("id", "fault_id", "status", "detail", "stages_ms", "stored_at")
+)
+_ADD_DELIVERIES = Insertion(
+    deliveries, ("change_id", "sink", "lane", "state", "attempts", "due_at", "claimed_by")
+)
+_SET_CURRENT = Update(faults, ["id"], ["status", "cleared_at", "last_change_id"])
+_NEXT_IDS = text(
+    "SELECT nextval(pg_get_serial_sequence('fault_changes', 'id')) FROM generate_series(1, :count)"
 )
 
 
@@ -57,25 +68,76 @@ class Arrived(Struct, frozen=True):
 
 
 class Stored(Struct, frozen=True):
-    """A change that was new, as it was stored."""
+    """A change that was new, as it was stored; `at` is when it arrived."""
 
     id: int
     change: FaultChange
+    at: datetime
+
+
+class Room(Struct, frozen=True):
+    """How many changes a worker would take now."""
+
+    claimer: Claimer
+    changes: int
+
+
+class Added(Struct):
+    """`claimed`: change ids, by sink, that are its worker's own from the start. `unclaimed`: sinks
+    for which there is more that is due.
+    """
+
+    stored: list[Stored]
+    claimed: dict[str, list[int]]
+    unclaimed: set[str]
 
 
 def add_changes(
-    connection: Connection, arrived: Sequence[Arrived], sinks: Collection[str]
-) -> list[Stored]:
+    connection: Connection,
+    arrived: Sequence[Arrived],
+    sinks: Collection[str],
+    rooms: Sequence[Room] = (),
+) -> Added:
     """Stores what is new, with a pending delivery for each of `sinks`, in the order of arrival.
 
     (fault id, status) is what makes a change new: repeats are passed over. A cleared fault that
     nobody here heard of is stored as raised and as cleared, so that every sink sees both.
     """
-    if not arrived:
-        return []
-    by_fault = {item.change.fault_id: item.change for item in reversed(arrived)}
-    _lock_faults(connection, by_fault)
-    seen = _seen(connection, sorted(by_fault))
+    fresh = _with_ids(connection, _without(arrived, set()))
+    if not fresh:
+        return Added([], {}, set())
+    current = {item.change.fault_id: item for item in fresh}
+    # In one order for all: another controller may have the same changes at the same time, from an
+    # agent that repeats them, and nobody is to wait for somebody who waits.
+    rows = [_fault_row(item) for _, item in sorted(current.items())]
+    if _PUT_FAULTS.execute(connection, rows) < len(rows):
+        seen = _lock_and_see(connection, sorted(current))
+        ids = {(item.change.fault_id, item.change.status): item.id for item in fresh}
+        fresh = [
+            Stored(ids[new.change.fault_id, new.change.status], new.change, new.at)
+            for new in _without(arrived, set(seen))
+        ]
+        known = {fault_id for fault_id, _status in seen}
+        _set_current(connection, [item for item in fresh if item.change.fault_id in known])
+    now = now_s(connection)
+    _ADD_CHANGES.execute(connection, [_change_row(item) | {"stored_at": now} for item in fresh])
+    held = hold(connection, [item.change for item in fresh], now)
+    told = [item for item in fresh if item.change.fault_id not in held]
+    added = _add_deliveries(connection, told, sinks, rooms)
+    _ADD_DELIVERIES.execute(
+        connection,
+        [
+            _delivery_row(item, sink, SUPPRESSED, now, None)
+            for item in fresh
+            if item.change.fault_id in held
+            for sink in sinks
+        ],
+    )
+    return Added(fresh, added.claimed, added.unclaimed)
+
+
+def _without(arrived: Sequence[Arrived], seen: set[tuple[str, str]]) -> list[Arrived]:
+    """What is not in `seen`, to which it is added."""
     fresh: list[Arrived] = []
     for item in arrived:
         change = item.change
@@ -83,62 +145,76 @@ def add_changes(
             if (change.fault_id, status) not in seen:
                 seen.add((change.fault_id, status))
                 fresh.append(Arrived(_as(change, status, item.at), item.at))
+    return fresh
+
+
+def _with_ids(connection: Connection, fresh: Sequence[Arrived]) -> list[Stored]:
+    """Taken beforehand, so that a new fault is written once, with its latest change."""
     if not fresh:
         return []
-    now = now_s(connection)
-    ids = connection.scalars(
-        _ADD_CHANGES,
-        [_change_row(item) | {"stored_at": now} for item in fresh],
-    ).all()
-    stored = [Stored(id, item.change) for id, item in zip(ids, fresh, strict=True)]
-    _set_current(connection, stored)
-    held = hold(connection, [item.change for item in stored], now)
-    rows = _delivery_rows(stored, sinks, now, held)
-    if rows:
-        connection.execute(_ADD_DELIVERIES, rows)
-    return stored
+    ids: Sequence[int]
+    if connection.dialect.name == "postgresql":
+        ids = connection.scalars(_NEXT_IDS, {"count": len(fresh)}).all()
+    else:
+        last = connection.scalar(select(func.max(fault_changes.c.id))) or 0
+        ids = range(last + 1, last + 1 + len(fresh))
+    return [Stored(id, new.change, new.at) for id, new in zip(ids, fresh, strict=True)]
 
 
-def _lock_faults(connection: Connection, by_fault: Mapping[str, FaultChange]) -> None:
-    """Makes the faults where they are missing; all are ours until the end of the transaction.
-
-    Another controller may have the same changes at the same time, from an agent that repeats
-    them: in one order for all, so that nobody waits for somebody who waits.
-    """
-    rows = [_fault_row(by_fault[fault_id]) for fault_id in sorted(by_fault)]
-    connection.execute(_PUT_FAULTS[connection.dialect.name], rows)
-    connection.execute(_LOCK_FAULTS, {"ids": list(by_fault)}).all()
-
-
-def _delivery_rows(
-    stored: Sequence[Stored], sinks: Collection[str], now: float, held: Collection[str]
-) -> list[dict[str, Any]]:
-    """`held`: faults, by id, of which nobody is told because of a maintenance window."""
-    lanes: set[str] = set()
-    rows = []
-    for item in stored:
-        lane = lane_of(item.change)
-        due_at = now + BEHIND_S if lane in lanes else now
-        is_held = item.change.fault_id in held
-        if not is_held:
-            lanes.add(lane)
-        rows += [
-            {
-                "change_id": item.id,
-                "sink": sink,
-                "lane": lane,
-                "state": SUPPRESSED if is_held else PENDING,
-                "attempts": 0,
-                "due_at": due_at,
-            }
-            for sink in sinks
-        ]
-    return rows
-
-
-def _seen(connection: Connection, fault_ids: Sequence[str]) -> set[tuple[str, str]]:
-    rows = connection.execute(_SEEN, {"ids": list(fault_ids)})
+def _lock_and_see(connection: Connection, fault_ids: list[str]) -> set[tuple[str, str]]:
+    """Those of the faults that are somebody else's are ours until the end of the transaction."""
+    connection.execute(_LOCK_FAULTS.of(connection), {"ids": fault_ids}).all()
+    rows = connection.execute(_SEEN.of(connection), {"ids": fault_ids})
     return {(fault_id, status) for fault_id, status in rows}
+
+
+def _add_deliveries(
+    connection: Connection, fresh: Sequence[Stored], sinks: Collection[str], rooms: Sequence[Room]
+) -> Added:
+    """Whose worker has room gets the first of each lane where nothing waits: no claim is needed."""
+    now = now_s(connection)
+    lanes = {lane_of(item.change) for item in fresh}
+    waiting: set[tuple[str, str]] = set()
+    if any(room.changes for room in rooms):
+        asked = {"sinks": [room.claimer.sink for room in rooms], "lanes": list(lanes)}
+        for row in connection.execute(_WAITING_LANES.of(connection), asked):
+            waiting.add((row.sink, row.lane))
+    added = Added(list(fresh), {}, set())
+    by_sink = {room.claimer.sink: room for room in rooms}
+    rows = []
+    for sink in sinks:
+        room = by_sink.get(sink)
+        met: set[str] = set()
+        claimed: list[int] = []
+        for item in fresh:
+            lane = lane_of(item.change)
+            is_first, due_at, owner = lane not in met, now, None
+            met.add(lane)
+            if not is_first:
+                due_at = now + BEHIND_S
+            elif room and len(claimed) < room.changes and (sink, lane) not in waiting:
+                due_at, owner = now + room.claimer.ttl_s, room.claimer.owner
+                claimed.append(item.id)
+            else:
+                added.unclaimed.add(sink)
+            rows.append(_delivery_row(item, sink, PENDING, due_at, owner))
+        added.claimed[sink] = claimed
+    _ADD_DELIVERIES.execute(connection, rows)
+    return added
+
+
+def _delivery_row(
+    item: Stored, sink: str, state: str, due_at: float, owner: str | None
+) -> dict[str, Any]:
+    return {
+        "change_id": item.id,
+        "sink": sink,
+        "lane": lane_of(item.change),
+        "state": state,
+        "attempts": 0,
+        "due_at": due_at,
+        "claimed_by": owner,
+    }
 
 
 def _as(change: FaultChange, status: FaultStatus, at: datetime) -> FaultChange:
@@ -153,41 +229,45 @@ def _as(change: FaultChange, status: FaultStatus, at: datetime) -> FaultChange:
 def _set_current(connection: Connection, stored: Sequence[Stored]) -> None:
     """A fault is what its latest change says."""
     current = {item.change.fault_id: item for item in stored}
-    rows = [
-        {
-            "fault": fault_id,
-            "new_status": item.change.status.value,
-            "new_cleared_at": item.change.cleared_at,
-            "new_change_id": item.id,
-        }
-        for fault_id, item in sorted(current.items())
-    ]
-    connection.execute(_SET_CURRENT, rows)
+    _SET_CURRENT.execute(
+        connection,
+        [
+            {
+                "id": fault_id,
+                "status": item.change.status.value,
+                "cleared_at": item.change.cleared_at,
+                "last_change_id": item.id,
+            }
+            for fault_id, item in sorted(current.items())
+        ],
+    )
 
 
-def _fault_row(change: FaultChange) -> dict[str, Any]:
+def _fault_row(latest: Stored) -> dict[str, Any]:
+    change = latest.change
     return {
         "id": change.fault_id,
         "kind": change.kind.value,
         "severity": change.severity.value,
-        "status": FaultStatus.RAISED.value,
+        "status": change.status.value,
         "instance_uuid": change.instance_uuid,
         "instance_name": change.instance_name,
         "host": change.host,
         "raised_at": change.raised_at,
-        "cleared_at": None,
+        "cleared_at": change.cleared_at,
         "corrective_action": change.corrective_action,
-        "last_change_id": 0,  # until the change itself has an id
+        "last_change_id": latest.id,
     }
 
 
-def _change_row(item: Arrived) -> dict[str, Any]:
+def _change_row(item: Stored) -> dict[str, Any]:
     change = item.change
     stages_ms = dict(change.stages_ms)
     controller_ms = ms_since(changed_at(change), item.at)
     if controller_ms is not None:
         stages_ms["controller"] = controller_ms
     return {
+        "id": item.id,
         "fault_id": change.fault_id,
         "status": change.status.value,
         "detail": change.detail,

@@ -197,6 +197,8 @@ class Database:
 
     def _transaction(self, operations: list[Operation]) -> list[Any]:
         with engines.writing(self._required_engine()).begin() as connection:
+            if self._trouble_since is None:  # nobody asks whether anything was written
+                return [operation(connection) for operation in operations]
             written_before = engines.count_written(connection)
             outcomes = [operation(connection) for operation in operations]
             self._wrote = engines.count_written(connection) > written_before

@@ -7,6 +7,7 @@ are put off when somebody meets them, so that no claim looks at all that waits.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import (
@@ -24,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from reachthru.controller_server.store.bulk import Statement, Update
 from reachthru.controller_server.store.clock import now_s
 from reachthru.controller_server.store.tables import (
     DONE,
@@ -60,9 +62,7 @@ _first_of_lane = (
 _is_behind = _first_of_lane < deliveries.c.change_id
 
 
-# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
 _of_sink = deliveries.c.sink == bindparam("of_sink")
-_among = deliveries.c.change_id.in_(bindparam("ids", expanding=True))
 
 
 def _lock_where(is_due: ColumnElement[bool]) -> Select[tuple[int, bool]]:
@@ -75,47 +75,57 @@ def _lock_where(is_due: ColumnElement[bool]) -> Select[tuple[int, bool]]:
     )
 
 
+# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
 _LOCK_DUE = _lock_where(deliveries.c.due_at <= bindparam("moment"))
 _LOCK_AHEAD = _lock_where(deliveries.c.due_at > bindparam("moment"))
-_TAKE = (
-    update(deliveries)
-    .where(_of_sink, _among)
-    .values(claimed_by=bindparam("owner"), due_at=bindparam("until"))
-)
-_LOCK_MINE = (
-    select(deliveries.c.change_id)
-    .where(_of_sink, _among, deliveries.c.claimed_by == bindparam("owner"), is_pending)
-    .order_by(deliveries.c.change_id)
-    .with_for_update()
-)
-_FOLLOWING = select(_first_of_lane).distinct().where(_of_sink, _among)
-_LOCK_FREE = (
-    select(deliveries.c.change_id)
-    .where(
-        _of_sink,
-        _among,
-        is_pending,
-        or_(
-            deliveries.c.due_at <= bindparam("moment"),
-            # Put off for no other reason than that it waited.
-            and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
-        ),
+_TAKE = Statement(
+    lambda among: (
+        update(deliveries)
+        .where(_of_sink, among(deliveries.c.change_id, "ids"))
+        .values(claimed_by=bindparam("owner"), due_at=bindparam("until"))
     )
-    .order_by(deliveries.c.change_id)
-    .with_for_update()
 )
-_WRITE_OUTCOME = (
-    update(deliveries)
-    .where(deliveries.c.change_id == bindparam("change"), _of_sink)
-    .values(
-        state=bindparam("new_state"),
-        attempts=bindparam("new_attempts"),
-        due_at=bindparam("new_due_at"),
-        claimed_by=None,
-        next_attempt_at=bindparam("new_next_attempt_at"),
-        last_error=bindparam("new_last_error"),
-        done_ms=func.coalesce(deliveries.c.done_ms, bindparam("new_done_ms")),
+_LOCK_MINE = Statement(
+    lambda among: (
+        select(deliveries.c.change_id, deliveries.c.lane, deliveries.c.done_ms)
+        .where(
+            _of_sink,
+            among(deliveries.c.change_id, "ids"),
+            deliveries.c.claimed_by == bindparam("owner"),
+            is_pending,
+        )
+        .order_by(deliveries.c.change_id)
+        .with_for_update()
     )
+)
+_FOLLOWING = Statement(
+    lambda among: (
+        select(func.min(deliveries.c.change_id))
+        .where(_of_sink, among(deliveries.c.lane, "lanes"), waits_in_lane(deliveries.c.state))
+        .group_by(deliveries.c.lane)
+    )
+)
+_LOCK_FREE = Statement(
+    lambda among: (
+        select(deliveries.c.change_id)
+        .where(
+            _of_sink,
+            among(deliveries.c.change_id, "ids"),
+            is_pending,
+            or_(
+                deliveries.c.due_at <= bindparam("moment"),
+                # Put off for no other reason than that it waited.
+                and_(deliveries.c.claimed_by.is_(None), deliveries.c.attempts == 0),
+            ),
+        )
+        .order_by(deliveries.c.change_id)
+        .with_for_update()
+    )
+)
+_WRITE_OUTCOMES = Update(
+    deliveries,
+    ["change_id", "sink"],
+    ["state", "attempts", "due_at", "claimed_by", "next_attempt_at", "last_error", "done_ms"],
 )
 
 
@@ -177,19 +187,21 @@ def settle(connection: Connection, claimer: Claimer, outcomes: Sequence[Outcome]
     """
     now = now_s(connection)
     by_change = {outcome.change_id: outcome for outcome in outcomes}
-    mine = connection.scalars(
-        _LOCK_MINE, {"of_sink": claimer.sink, "ids": list(by_change), "owner": claimer.owner}
+    mine = connection.execute(
+        _LOCK_MINE.of(connection),
+        {"of_sink": claimer.sink, "ids": list(by_change), "owner": claimer.owner},
     ).all()
     if not mine:
         return []
-    _write_outcomes(connection, claimer.sink, [by_change[id] for id in mine], now)
-    ended = [id for id in mine if by_change[id].state in (DONE, FAILED)]
-    following = connection.scalars(_FOLLOWING, {"of_sink": claimer.sink, "ids": ended})
-    wanted = sorted(id for id in following if id is not None)
+    told = [(by_change[row.change_id], row.done_ms) for row in mine]
+    _WRITE_OUTCOMES.execute(connection, [_outcome_row(*one, now) for one in told])
+    ended = [row.lane for row in mine if by_change[row.change_id].state in (DONE, FAILED)]
+    asked = {"of_sink": claimer.sink, "lanes": ended}
+    wanted = sorted(connection.scalars(_FOLLOWING.of(connection), asked)) if ended else []
     if not wanted:
         return []
     free = connection.scalars(
-        _LOCK_FREE, {"of_sink": claimer.sink, "ids": wanted, "moment": now}
+        _LOCK_FREE.of(connection), {"of_sink": claimer.sink, "ids": wanted, "moment": now}
     ).all()
     _take(connection, claimer, free, now)
     return list(free)
@@ -306,31 +318,26 @@ def _lock_due(
 def _put_off(connection: Connection, sink: str, change_ids: list[int], until: float) -> None:
     if change_ids:
         new = {"owner": None, "until": until}
-        connection.execute(_TAKE, {"of_sink": sink, "ids": change_ids, **new})
+        connection.execute(_TAKE.of(connection), {"of_sink": sink, "ids": change_ids, **new})
 
 
 def _take(connection: Connection, claimer: Claimer, change_ids: Sequence[int], now: float) -> None:
     if change_ids:
         new = {"owner": claimer.owner, "until": now + claimer.ttl_s}
-        connection.execute(_TAKE, {"of_sink": claimer.sink, "ids": list(change_ids), **new})
+        connection.execute(
+            _TAKE.of(connection), {"of_sink": claimer.sink, "ids": list(change_ids), **new}
+        )
 
 
-def _write_outcomes(
-    connection: Connection, sink: str, outcomes: Sequence[Outcome], now: float
-) -> None:
-    connection.execute(
-        _WRITE_OUTCOME,
-        [
-            {
-                "change": outcome.change_id,
-                "of_sink": sink,
-                "new_state": outcome.state,
-                "new_attempts": outcome.attempts,
-                "new_due_at": now + outcome.rest_s,
-                "new_next_attempt_at": outcome.next_attempt_at,
-                "new_last_error": outcome.last_error,
-                "new_done_ms": outcome.done_ms,
-            }
-            for outcome in outcomes
-        ],
-    )
+def _outcome_row(outcome: Outcome, first_done_ms: float | None, now: float) -> dict[str, Any]:
+    return {
+        "change_id": outcome.change_id,
+        "sink": outcome.sink,
+        "state": outcome.state,
+        "attempts": outcome.attempts,
+        "due_at": now + outcome.rest_s,
+        "claimed_by": None,
+        "next_attempt_at": outcome.next_attempt_at,
+        "last_error": outcome.last_error,
+        "done_ms": outcome.done_ms if first_done_ms is None else first_done_ms,
+    }

@@ -1,17 +1,24 @@
 """The faults and what each sink still has to be told: the asynchronous door to their tables."""
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection
 
 from reachthru.controller_server.model import Fault, ms_since
 from reachthru.controller_server.store import deliveries as claims
 from reachthru.controller_server.store import latecomers, retention
-from reachthru.controller_server.store.changes import Arrived, Stored, add_changes, changed_at
+from reachthru.controller_server.store.bulk import Update
+from reachthru.controller_server.store.changes import (
+    Added,
+    Arrived,
+    Room,
+    Stored,
+    add_changes,
+    changed_at,
+)
 from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.deliveries import Backlog, Claimer, Outcome
 from reachthru.controller_server.store.leases import hold_lease
@@ -34,8 +41,8 @@ class Taker(Protocol):
 
     claimer: Claimer
 
-    def room(self) -> int:
-        """How many changes it would take now."""
+    def room_for_new(self) -> int:
+        """How many changes that are new it would take now; 0 while older ones may wait."""
 
     def take(self, claimed: list[Pending], *, began: float, more: bool) -> None:
         """These are its own since `began`, monotonic; there may be `more` that is due."""
@@ -61,33 +68,20 @@ class Ledger:
 
     async def add(self, arrived: Sequence[Arrived]) -> list[Stored]:
         """Returns, once they are committed, those that were new."""
-
-        def operation(connection: Connection) -> list[Stored]:
-            stored = add_changes(connection, arrived, self._sinks)
-            correlate(connection, stored)
-            return stored
-
-        async def store() -> list[Stored]:
-            stored = await self._database.write(operation)
-            self._note_stored(stored)
-            return stored
-
         began = time.monotonic()
-        # All at once: group commit makes one transaction of them, and the claims are last in it.
-        adding = asyncio.ensure_future(store())
-        asked = [(taker, min(taker.room(), len(arrived))) for taker in self._takers]
-        claiming = [
-            (taker, limit, asyncio.ensure_future(self.claim(taker.claimer, limit)))
-            for taker, limit in asked
-        ]
-        await asyncio.wait([adding, *(claimed for _taker, _limit, claimed in claiming)])
-        ids = {item.id for item in adding.result()} if adding.exception() is None else set()
-        for taker, limit, claimed in claiming:
-            found = claimed.result() if claimed.exception() is None else []
-            # Something older may have been due as well, and have gone first.
-            enough = limit == len(arrived) and ids.issuperset(item.change_id for item in found)
-            taker.take(found, began=began, more=claimed.exception() is not None or not enough)
-        return adding.result()
+        rooms = [Room(taker.claimer, taker.room_for_new()) for taker in self._takers]
+
+        def operation(connection: Connection) -> tuple[Added, dict[str, list[Pending]]]:
+            added = add_changes(connection, arrived, self._sinks, rooms)
+            correlate(connection, added.stored)
+            return added, list_pending(connection, added.claimed, {})
+
+        added, claimed = await self._database.write(operation)
+        self._note_stored(added.stored)
+        for taker in self._takers:
+            sink = taker.claimer.sink
+            taker.take(claimed.get(sink, []), began=began, more=sink in added.unclaimed)
+        return added.stored
 
     def stage(self, change_id: int) -> dict[str, float]:
         """When the change was committed, for its `stages_ms`, where that is not written yet."""
@@ -135,7 +129,7 @@ class Ledger:
 
         def operation(connection: Connection) -> list[Pending]:
             ids = claims.claim(connection, claimer, limit)
-            return list_pending(connection, claimer.sink, ids, stored_ms)
+            return list_pending(connection, {claimer.sink: ids}, stored_ms)[claimer.sink]
 
         return await self._database.write(operation, last=True)
 
@@ -147,7 +141,7 @@ class Ledger:
         def operation(connection: Connection) -> list[Pending]:
             _write_stored_ms(connection, carried)
             ids = claims.settle(connection, claimer, outcomes)
-            return list_pending(connection, claimer.sink, ids, stored_ms)
+            return list_pending(connection, {claimer.sink: ids}, stored_ms)[claimer.sink]
 
         if not carried:
             return await self._database.write(operation)
@@ -196,16 +190,10 @@ class Ledger:
         return await self._database.read(claims.count_pending)
 
 
-_WRITE_STORED_MS = (
-    update(fault_changes)
-    .where(fault_changes.c.id == bindparam("change"))
-    .values(stored_ms=bindparam("new_stored_ms"))
-)
+_WRITE_STORED_MS = Update(fault_changes, ["id"], ["stored_ms"])
 
 
 def _write_stored_ms(connection: Connection, stored_ms: dict[int, float]) -> None:
-    if stored_ms:
-        connection.execute(
-            _WRITE_STORED_MS,
-            [{"change": id, "new_stored_ms": ms} for id, ms in stored_ms.items()],
-        )
+    _WRITE_STORED_MS.execute(
+        connection, [{"id": id, "stored_ms": ms} for id, ms in stored_ms.items()]
+    )

@@ -50,7 +50,7 @@ def lose_hosts(
     rows = connection.execute(_host_faults().where(faults.c.status == FaultStatus.RAISED.value))
     lost = {row.host for row in rows}
     new = [loss for loss in losses if loss.arrived.change.host not in lost]
-    stored = add_changes(connection, [loss.arrived for loss in new], sinks)
+    stored = add_changes(connection, [loss.arrived for loss in new], sinks).stored
     for loss in new:
         change = loss.arrived.change
         connection.execute(

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, bindparam, case, select
+from sqlalchemy import Connection, Row, Select, case, select
 
 from reachthru.controller_server.model import Delivery, Fault
+from reachthru.controller_server.store.bulk import Statement
 from reachthru.controller_server.store.tables import (
     deliveries,
     fault_changes,
@@ -63,16 +64,17 @@ _RANK = case(
 )
 
 
-# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
-_CHANGES_BY_ID = (
-    _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
-    .where(fault_changes.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(fault_changes.c.id)
+_CHANGES_BY_ID = Statement(
+    lambda among: (
+        _changes.join(fault_changes, fault_changes.c.fault_id == faults.c.id)
+        .where(among(fault_changes.c.id, "ids"))
+        .order_by(fault_changes.c.id)
+    )
 )
-_DELIVERIES = (
-    select(deliveries)
-    .where(deliveries.c.change_id.in_(bindparam("ids", expanding=True)))
-    .order_by(deliveries.c.sink)
+_DELIVERIES = Statement(
+    lambda among: (
+        select(deliveries).where(among(deliveries.c.change_id, "ids")).order_by(deliveries.c.sink)
+    )
 )
 
 
@@ -119,23 +121,28 @@ def list_changes(
 def _change_rows(connection: Connection, change_ids: Sequence[int]) -> list[Row[Any]]:
     rows: list[Row[Any]] = []
     for ids in _chunks(sorted(change_ids)):
-        rows += connection.execute(_CHANGES_BY_ID, {"ids": ids})
+        rows += connection.execute(_CHANGES_BY_ID.of(connection), {"ids": ids})
     return rows
 
 
 def list_pending(
-    connection: Connection, sink: str, change_ids: Sequence[int], stored_ms: Mapping[int, float]
-) -> list[Pending]:
-    """These changes, in the order of arrival."""
-    if not change_ids:
-        return []
-    rows = _change_rows(connection, change_ids)
-    told = _deliveries(connection, change_ids)
-    pending = []
-    for row in rows:
-        (mine,) = (delivery for delivery in told[row.change_id] if delivery.sink == sink)
-        fault = _fault(row, told[row.change_id], stored_ms)
-        pending.append(Pending(row.change_id, mine.attempts, mine.done_ms is not None, fault))
+    connection: Connection,
+    change_ids: Mapping[str, Sequence[int]],
+    stored_ms: Mapping[int, float],
+) -> dict[str, list[Pending]]:
+    """These changes, each sink's own, in the order of arrival."""
+    wanted = sorted({id for ids in change_ids.values() for id in ids})
+    rows = {row.change_id: row for row in _change_rows(connection, wanted)}
+    told = _deliveries(connection, wanted)
+    pending: dict[str, list[Pending]] = {}
+    for sink, ids in change_ids.items():
+        pending[sink] = []
+        for row in (rows[id] for id in sorted(ids)):
+            (mine,) = (delivery for delivery in told[row.change_id] if delivery.sink == sink)
+            fault = _fault(row, told[row.change_id], stored_ms)
+            pending[sink].append(
+                Pending(row.change_id, mine.attempts, mine.done_ms is not None, fault)
+            )
     return pending
 
 
@@ -188,7 +195,7 @@ def _fault(row: Row[Any], told: Iterable[Row[Any]], stored_ms: Mapping[int, floa
 def _deliveries(connection: Connection, change_ids: Sequence[int]) -> dict[int, list[Row[Any]]]:
     found: dict[int, list[Row[Any]]] = defaultdict(list)
     for ids in _chunks(change_ids):
-        for row in connection.execute(_DELIVERIES, {"ids": ids}):
+        for row in connection.execute(_DELIVERIES.of(connection), {"ids": ids}):
             found[row.change_id].append(row)
     return found
 

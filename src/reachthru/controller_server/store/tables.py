@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     false,
     literal_column,
     text,
@@ -31,8 +32,9 @@ metadata = MetaData()
 
 
 def waits_in_lane(state: ColumnElement[str]) -> ColumnElement[bool]:
-    """That it is pending, in the words of the index of lanes, which no other index has."""
-    return state.not_in([literal_column(f"'{DONE}'"), literal_column(f"'{FAILED}'")])
+    """That it is pending, first in the words of the index of lanes, which no other index has."""
+    in_index = state.not_in([literal_column(f"'{DONE}'"), literal_column(f"'{FAILED}'")])
+    return and_(in_index, state != literal_column(f"'{SUPPRESSED}'"))
 
 
 hosts = Table(

@@ -267,8 +267,7 @@ class HostHeartbeat(HeartbeatEnd[HostEvent]):
         self.counters.answered += 1
         self.last_answer_at = now
         took_s = now - self._challenged_at
-        if took_s > self._slowest_s:
-            self._slowest_s = took_s
+        self._slowest_s = max(self._slowest_s, took_s)
         self._challenge = -1
         if self._misses:
             self._misses = 0

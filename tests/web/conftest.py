@@ -9,7 +9,8 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from lab.browser import chromium
-from lab.played_cloud import PlayedCloud, seed_lifelike
+from lab.lifelike import seed_lifelike
+from lab.played_cloud import PlayedCloud
 
 AXE_VERSION = "4.10.3"
 CACHE = Path(__file__).parents[2] / "build" / "cache"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reachthru.controller_server.groups.base import Group, Member
+from reachthru.controller_server.groups.base import Group, Member, outline
 from reachthru.controller_server.model import Host, Instance
 from reachthru.controller_server.overview import verdicts
 from reachthru.controller_server.overview.overview import REST_SHARE, Look
@@ -74,7 +74,8 @@ def test_a_group_is_as_its_worst_member(known, states, verdict):
         Member(uuid=uuid, name=uuid, host=None, state=state, project_id="p", status={})
         for uuid, state in zip("ab", states, strict=False)
     ]
-    assert verdicts.of_group(Group(id="g", name="g", members=members), known) == verdict
+    group = Group(id="g", name="g", members=members)
+    assert verdicts.of_group(outline(group), known) == verdict
 
 
 NAMES = ["web-2", "db-1", "web-1", "DB-2"]

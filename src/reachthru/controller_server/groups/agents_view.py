@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from reachthru.controller_server.groups.base import Member
+from reachthru.controller_server.groups.base import ERROR, Member
 from reachthru.controller_server.groups.census import Census
 from reachthru.protocol.faults import Condition
 
 ACTIVE = "active"
 STOPPED = "stopped"
-ERROR = "error"
 
 # Nova's vm_state for what the hypervisor says; what is not named here is `active`.
 _STATES = {

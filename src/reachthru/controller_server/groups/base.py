@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
+ERROR = "error"  # Nova's word for a member's state
+
 
 class Member(Struct, frozen=True, kw_only=True):
     """One instance of a group.
@@ -27,6 +29,26 @@ class Group(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     members: Sequence[Member]
+
+
+class Outline(Struct, frozen=True, kw_only=True):
+    """A group without what is known of its members. `in_error`: those of whom the source says so,
+    where nobody else may know them.
+    """
+
+    id: str
+    name: str
+    uuids: Sequence[str]
+    in_error: frozenset[str] = frozenset()
+
+
+def outline(group: Group) -> Outline:
+    return Outline(
+        id=group.id,
+        name=group.name,
+        uuids=[member.uuid for member in group.members],
+        in_error=frozenset(member.uuid for member in group.members if member.state == ERROR),
+    )
 
 
 class MemberChange(Struct, frozen=True, kw_only=True):
@@ -63,6 +85,10 @@ class GroupDirectory(ABC):
 
     @abstractmethod
     def groups(self) -> Sequence[Group]: ...
+
+    def outlines(self) -> Sequence[Outline]:
+        """All groups; a source that can tell so much more quickly than all does."""
+        return [outline(group) for group in self.groups()]
 
     @abstractmethod
     def group(self, group_id: str) -> Group | None: ...

@@ -12,8 +12,15 @@ from pathlib import Path
 import yaml
 from msgspec import structs
 
-from reachthru.controller_server.groups.agents_view import ERROR, member_seen_by_agents
-from reachthru.controller_server.groups.base import Group, GroupDirectory, Member, MemberChange
+from reachthru.controller_server.groups.agents_view import member_seen_by_agents
+from reachthru.controller_server.groups.base import (
+    ERROR,
+    Group,
+    GroupDirectory,
+    Member,
+    MemberChange,
+    Outline,
+)
 from reachthru.controller_server.groups.census import Census
 
 LOOK_PERIOD_S = 0.5
@@ -74,6 +81,9 @@ class StaticDirectory(GroupDirectory):
 
     def groups(self) -> Sequence[Group]:
         return [self._group(group_id) for group_id in self._groups]
+
+    def outlines(self) -> Sequence[Outline]:
+        return [Outline(id=id, name=id, uuids=uuids) for id, uuids in self._groups.items()]
 
     def group(self, group_id: str) -> Group | None:
         return self._group(group_id) if group_id in self._groups else None

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 import reachthru
-from reachthru.controller_server.groups.base import Group
+from reachthru.controller_server.groups.base import Group, Outline
 from reachthru.controller_server.model import Host, Instance
 from reachthru.controller_server.overview import verdicts
 from reachthru.controller_server.overview.model import Summary
@@ -23,15 +24,19 @@ from reachthru.protocol.faults import CATALOGUE, FaultKind
 REST_SHARE = 4.0
 AGE_LIMIT_S = 2.0
 
-Subject = TypeVar("Subject", bound=Instance | Host | Group)
+Subject = TypeVar("Subject", bound=Instance | Host | Outline)
 Seen = TypeVar("Seen")
 
 
-class Judged(Struct, Generic[Subject], frozen=True):
+_NOBODY: Mapping[Verdict, int] = MappingProxyType({})
+
+
+# Nothing in it refers back to it, and 10,000 of them would wake the collector each time.
+class Judged(Struct, Generic[Subject], frozen=True, gc=False):
     subject: Subject
     verdict: Verdict
     faults: Sequence[FaultKind] = ()  # of an instance: the active ones
-    guests: Mapping[Verdict, int] = {}  # of a host: how many are how
+    guests: Mapping[Verdict, int] = _NOBODY  # of a host: how many are how
 
 
 class Overview:
@@ -55,7 +60,7 @@ class Overview:
         """By name."""
         return await self._hosts.seen()
 
-    async def groups(self) -> list[Judged[Group]]:
+    async def groups(self) -> list[Judged[Outline]]:
         return await self._groups.seen()
 
     async def summary(self) -> Summary:
@@ -111,11 +116,11 @@ class Overview:
             found.append(Judged(host, verdict, guests=of_host))
         return found
 
-    async def _look_at_groups(self) -> list[Judged[Group]]:
+    async def _look_at_groups(self) -> list[Judged[Outline]]:
         known = {judged.subject.uuid: judged.verdict for judged in await self.instances()}
         return [
             Judged(group, verdicts.of_group(group, known))
-            for group in self._controller.groups.groups()
+            for group in self._controller.groups.outlines()
         ]
 
 

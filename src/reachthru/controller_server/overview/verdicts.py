@@ -1,10 +1,9 @@
 """How a guest, a host or a group is, in one word. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
-from reachthru.controller_server.groups.agents_view import ERROR
-from reachthru.controller_server.groups.base import Group
+from reachthru.controller_server.groups.base import Outline
 from reachthru.controller_server.model import Host, Instance
 from reachthru.controller_server.store.tables import ONLINE
 from reachthru.protocol.faults import CATALOGUE, EXCUSED, FaultKind, Severity
@@ -26,7 +25,7 @@ RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 def of_instance(instance: Instance, faults: Collection[FaultKind], *, watched: bool) -> Verdict:
     """`watched`: its host's agent is there."""
-    if any(CATALOGUE[kind].severity is Severity.CRITICAL for kind in faults):
+    if faults and any(CATALOGUE[kind].severity is Severity.CRITICAL for kind in faults):
         return Verdict.FAILING
     if faults or (instance.health or "healthy") != "healthy":
         return Verdict.UNWELL
@@ -47,10 +46,10 @@ def of_host(host: Host, guests: Iterable[Verdict], *, lost: bool) -> Verdict:
     return Verdict.UNWELL if ill or not host.outbox_durable else Verdict.WELL
 
 
-def of_group(group: Group, verdicts: dict[str, Verdict]) -> Verdict:
-    """Its worst member's. One that no agent reports is what Nova says: in error, or excused."""
-    found = [
-        verdicts.get(member.uuid) or (Verdict.FAILING if member.state == ERROR else Verdict.EXCUSED)
-        for member in group.members
-    ]
+def of_group(group: Outline, known: Mapping[str, Verdict]) -> Verdict:
+    """Its worst member's. One that no agent reports is as its source says: in error, or excused."""
+    found = {
+        known.get(uuid) or (Verdict.FAILING if uuid in group.in_error else Verdict.EXCUSED)
+        for uuid in group.uuids
+    }
     return min(found, key=RANK.__getitem__, default=Verdict.WELL)

@@ -58,9 +58,10 @@ def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
             "overview": Provide(lambda: overview, sync_to_thread=False),
         },
         # Half of gzip's default effort: a fifth more bytes, and the loop is back in a third of the
-        # time. A stream is not compressed: each listener's would hold 256 KiB.
+        # time. A stream is not compressed: each listener's would hold 256 KiB. The page's files are
+        # compressed once.
         compression_config=CompressionConfig(
-            backend="gzip", gzip_compress_level=4, exclude=["^/v1/events$"]
+            backend="gzip", gzip_compress_level=4, exclude=["^/v1/events$", "^/$", "^/web/"]
         ),
         exception_handlers={
             HTTPException: _http_error,

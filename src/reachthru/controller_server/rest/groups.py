@@ -8,6 +8,7 @@ from litestar.exceptions import ClientException, NotFoundException
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
+from reachthru.controller_server.groups.base import Group, outline
 from reachthru.controller_server.overview import verdicts
 from reachthru.controller_server.overview.model import JudgedGroup, shown_group
 from reachthru.controller_server.overview.overview import Overview
@@ -19,7 +20,7 @@ from reachthru.controller_server.state import ControllerState
 _SORTS: dict[str, Any] = {
     "worst": lambda judged: (RANK[judged.verdict], judged.subject.name, judged.subject.id),
     "name": lambda judged: (judged.subject.name, judged.subject.id),
-    "members": lambda judged: (len(judged.subject.members), judged.subject.name),
+    "members": lambda judged: (len(judged.subject.uuids), judged.subject.name),
 }
 
 
@@ -33,6 +34,7 @@ class Groups(Struct):
 @get("/v1/groups")
 async def get_groups(
     *,
+    controller: NamedDependency[ControllerState],
     overview: NamedDependency[Overview],
     search: Search = "",
     verdict: FromQuery[Verdict | None] = None,
@@ -51,11 +53,8 @@ async def get_groups(
         )
     except UnknownSortError as error:
         raise ClientException(str(error)) from error
-    shown = [
-        shown_group(judged.subject, judged.verdict, overview.judge_members(judged.subject))
-        for judged in page.items
-    ]
-    return Groups(shown, page.total)
+    groups = (controller.groups.group(judged.subject.id) for judged in page.items)
+    return Groups([_shown(group, overview) for group in groups if group is not None], page.total)
 
 
 @get("/v1/groups/{group_id:str}")
@@ -67,5 +66,9 @@ async def get_group(
     found = controller.groups.group(group_id)
     if found is None:
         raise NotFoundException(f"no server group {group_id}")
-    known = overview.judge_members(found)
-    return Groups([shown_group(found, verdicts.of_group(found, known), known)], 1)
+    return Groups([_shown(found, overview)], 1)
+
+
+def _shown(group: Group, overview: Overview) -> JudgedGroup:
+    known = overview.judge_members(group)
+    return shown_group(group, verdicts.of_group(outline(group), known), known)

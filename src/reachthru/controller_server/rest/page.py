@@ -3,6 +3,7 @@
 What the page shows it asks the API for, with the token that its reader gave it.
 """
 
+import gzip
 import hashlib
 from functools import cache
 from importlib import resources
@@ -40,6 +41,7 @@ HEADERS = {
 
 class _Asset(Struct, frozen=True):
     body: bytes
+    compressed: bytes
     media_type: str
     etag: str
 
@@ -58,9 +60,12 @@ def _answer(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
     asset = assets().get(name)
     if asset is None:
         raise NotFoundException(f"the page has no file {name}")
-    headers = {**HEADERS, "ETag": asset.etag}
+    headers = {**HEADERS, "ETag": asset.etag, "Vary": "Accept-Encoding"}
     if asset.etag in request.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, headers=headers, media_type=asset.media_type)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(asset.compressed, headers=headers, media_type=asset.media_type)
     return Response(asset.body, headers=headers, media_type=asset.media_type)
 
 
@@ -77,5 +82,5 @@ def assets() -> dict[str, _Asset]:
                 body = file.read_bytes()
                 # Weak, since it is the same whether it is sent compressed or not.
                 etag = f'W/"{hashlib.sha256(body).hexdigest()[:20]}"'
-                found[name] = _Asset(body, media_type, etag)
+                found[name] = _Asset(body, gzip.compress(body), media_type, etag)
     return found

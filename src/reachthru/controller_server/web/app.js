@@ -22,7 +22,10 @@ const TIMES_MS = 5000;
 const main = document.getElementById("main");
 const search = document.getElementById("search");
 const forget = document.getElementById("token");
-const live = new Live(() => refresh(), () => view?.goesOn ?? false);
+const live = new Live(
+  () => refresh(),
+  () => view?.goesOn ?? false,
+);
 let view = null;
 
 function made({ name, id, query }) {
@@ -36,7 +39,11 @@ async function show(focus) {
   view = made(at);
   markNavigation(at);
   if (view === null) {
-    fill(main, h("h1", { tabindex: "-1" }, "There is no such view"), h("p", {}, h("a", { href: href("overview") }, "Overview")));
+    fill(
+      main,
+      h("h1", { tabindex: "-1" }, "There is no such view"),
+      h("p", {}, h("a", { href: href("overview") }, "Overview")),
+    );
     return;
   }
   main.setAttribute("aria-busy", "true");
@@ -76,7 +83,10 @@ function complain(error) {
     return;
   }
   forget.hidden = !hasToken();
-  const text = error instanceof ApiError ? error.message : "This page has made a mistake; the browser's console says which.";
+  const text =
+    error instanceof ApiError
+      ? error.message
+      : "This page has made a mistake; the browser's console says which.";
   if (!(error instanceof ApiError)) console.error(error);
   const notice = document.getElementById("notice");
   if (notice?.textContent === text && notice.isConnected) return;

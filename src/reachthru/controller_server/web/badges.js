@@ -18,7 +18,12 @@ const SEVERITY_LOOK = { critical: "failing", major: "unwell", minor: "unwell", w
 export function icon(look) {
   return svg(
     "svg",
-    { class: `icon ${look in SHAPES ? look : "unknown"}`, viewBox: "0 0 16 16", "aria-hidden": "true", focusable: "false" },
+    {
+      class: `icon ${look in SHAPES ? look : "unknown"}`,
+      viewBox: "0 0 16 16",
+      "aria-hidden": "true",
+      focusable: "false",
+    },
     svg("path", { d: SHAPES[look] ?? SHAPES.unknown }),
   );
 }
@@ -39,7 +44,11 @@ const DELIVERY_LOOK = { done: "well", pending: "excused", failed: "failing" };
 export function deliveryBadge(delivery) {
   const retries = delivery.state === "pending" && delivery.last_error;
   const look = retries ? "unwell" : (DELIVERY_LOOK[delivery.state] ?? "unknown");
-  const text = { done: "Told", pending: retries ? "Trying again" : "On its way", failed: "Refused" };
+  const text = {
+    done: "Told",
+    pending: retries ? "Trying again" : "On its way",
+    failed: "Refused",
+  };
   return badge(look, text[delivery.state] ?? words(delivery.state));
 }
 
@@ -123,7 +132,8 @@ export function pager(offset, limit, shown, total) {
 export const guestLink = (uuid, name) =>
   h("a", { href: href("guests", uuid), class: "name" }, name || uuid);
 export const hostLink = (host) => h("a", { href: href("hosts", host), class: "name" }, host);
-export const groupLink = (id, name) => h("a", { href: href("groups", id), class: "name" }, name || id);
+export const groupLink = (id, name) =>
+  h("a", { href: href("groups", id), class: "name" }, name || id);
 
 /** A list of facts: [["Host", node], ...]; a fact that is null is left out. */
 export function facts(pairs) {

@@ -94,19 +94,22 @@ export class Live {
   #say(fault) {
     this.faults.push(fault);
     if (this.saying) return;
-    this.saying = setTimeout(() => {
-      this.saying = 0;
-      const told = this.faults.splice(0);
-      const raised = told.filter((item) => item.status === "raised");
-      const cleared = told.length - raised.length;
-      const parts = [];
-      if (raised.length === 1) {
-        const where = raised[0].instance_name || raised[0].host;
-        parts.push(`New fault: ${words(raised[0].kind)}, ${where}.`);
-      } else if (raised.length) parts.push(`${plural(raised.length, "new fault")}.`);
-      if (cleared) parts.push(`${plural(cleared, "fault")} cleared.`);
-      say(parts.join(" "));
-    }, this.saidAt && performance.now() - this.saidAt < SAY_MS ? SAY_MS : 100);
+    this.saying = setTimeout(
+      () => {
+        this.saying = 0;
+        const told = this.faults.splice(0);
+        const raised = told.filter((item) => item.status === "raised");
+        const cleared = told.length - raised.length;
+        const parts = [];
+        if (raised.length === 1) {
+          const where = raised[0].instance_name || raised[0].host;
+          parts.push(`New fault: ${words(raised[0].kind)}, ${where}.`);
+        } else if (raised.length) parts.push(`${plural(raised.length, "new fault")}.`);
+        if (cleared) parts.push(`${plural(cleared, "fault")} cleared.`);
+        say(parts.join(" "));
+      },
+      this.saidAt && performance.now() - this.saidAt < SAY_MS ? SAY_MS : 100,
+    );
     this.saidAt = performance.now();
   }
 }

@@ -25,13 +25,28 @@ export function sparkline(samples) {
   return h(
     "figure",
     { class: "spark" },
-    h("div", { class: "axis", "aria-hidden": "true" }, h("span", {}, interval(scale)), h("span", {}, "0 ms")),
+    h(
+      "div",
+      { class: "axis", "aria-hidden": "true" },
+      h("span", {}, interval(scale)),
+      h("span", {}, "0 ms"),
+    ),
     picture(samples, scale, text),
     h(
       "figcaption",
       {},
-      h("time", { datetime: samples[0].at, "data-exact": exact(samples[0].at) }, relative(samples[0].at)),
-      h("span", { class: "stats" }, stat("last", values.at(-1)), stat("median", median), stat("highest", highest)),
+      h(
+        "time",
+        { datetime: samples[0].at, "data-exact": exact(samples[0].at) },
+        relative(samples[0].at),
+      ),
+      h(
+        "span",
+        { class: "stats" },
+        stat("last", values.at(-1)),
+        stat("median", median),
+        stat("highest", highest),
+      ),
       h("span", {}, "now"),
     ),
   );
@@ -48,13 +63,21 @@ function picture(samples, scale, text) {
     HEIGHT - 2 - (sample.ms / scale) * (HEIGHT - 6),
   ]);
   const runs = withoutGaps(points, times);
-  const line = runs.map((run) => `M${run.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`);
+  const line = runs.map(
+    (run) => `M${run.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`,
+  );
   const area = runs.map(
-    (run, index) => `${line[index]}L${run.at(-1)[0].toFixed(1)} ${HEIGHT}L${run[0][0].toFixed(1)} ${HEIGHT}Z`,
+    (run, index) =>
+      `${line[index]}L${run.at(-1)[0].toFixed(1)} ${HEIGHT}L${run[0][0].toFixed(1)} ${HEIGHT}Z`,
   );
   return svg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": text },
+    {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": text,
+    },
     svg("path", { class: "area", d: area.join("") }),
     svg("path", { class: "line", d: line.join("") }),
   );

@@ -28,12 +28,18 @@ export class Table {
   }
 
   update(items, sort = "") {
-    refill(this.head, this.columns.map((column) => this.#header(column, sort)));
+    refill(
+      this.head,
+      this.columns.map((column) => this.#header(column, sort)),
+    );
     const rows = new Map();
     for (const item of items) {
       const key = this.rowKey(item);
       const row = this.rows.get(key) ?? h("tr", { role: "row" });
-      refill(row, this.columns.map((column, index) => this.#cell(column, index, item)));
+      refill(
+        row,
+        this.columns.map((column, index) => this.#cell(column, index, item)),
+      );
       rows.set(key, row);
     }
     this.rows = rows;
@@ -77,7 +83,9 @@ export class Table {
   #move(event) {
     const links = [...this.body.querySelectorAll("th[scope=row] a")];
     const at = links.findIndex((link) => link.closest("tr").contains(event.target));
-    const target = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[event.key];
+    const target = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[
+      event.key
+    ];
     if (target === undefined || event.altKey || event.ctrlKey || event.metaKey || at < 0) return;
     event.preventDefault();
     links[Math.max(0, Math.min(links.length - 1, target))]?.focus();

@@ -32,8 +32,15 @@ export function timeline(fault) {
         "li",
         { class: stage === "detected" ? "detected" : null },
         h("span", { class: "stage" }, name(stage)),
-        h("span", { class: "at", title: exact(new Date(detected + ms).toISOString()) }, ms > 0 ? "+" : "", milliseconds(ms)),
-        stage === "last_good" ? h("span", { class: "track", "aria-hidden": "true" }) : track(before, ms, from, span),
+        h(
+          "span",
+          { class: "at", title: exact(new Date(detected + ms).toISOString()) },
+          ms > 0 ? "+" : "",
+          milliseconds(ms),
+        ),
+        stage === "last_good"
+          ? h("span", { class: "track", "aria-hidden": "true" })
+          : track(before, ms, from, span),
       );
     }),
   );

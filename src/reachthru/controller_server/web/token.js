@@ -25,7 +25,13 @@ export function askForToken(main, why, onGiven) {
       },
     },
     h("h1", {}, "This controller wants a token"),
-    h("p", { id: "token-why" }, hasToken() ? `The controller says: ${why}.` : "A token of its reader_token_file, or Keystone's (openstack token issue)."),
+    h(
+      "p",
+      { id: "token-why" },
+      hasToken()
+        ? `The controller says: ${why}.`
+        : "A token of its reader_token_file, or Keystone's (openstack token issue).",
+    ),
     h("label", { for: "token-value" }, "Token"),
     input,
     h("button", { type: "submit", class: "primary" }, "Show the cloud"),

@@ -12,7 +12,16 @@ import {
   verdictBadge,
 } from "../badges.js";
 import { h } from "../dom.js";
-import { count, exact, interval, lasting, milliseconds, plural, VERDICTS, words } from "../format.js";
+import {
+  count,
+  exact,
+  interval,
+  lasting,
+  milliseconds,
+  plural,
+  VERDICTS,
+  words,
+} from "../format.js";
 import { href } from "../routes.js";
 
 const muted = (text) => h("span", { class: "muted" }, text);
@@ -51,7 +60,9 @@ export const FAULT = {
     cell: (fault) =>
       h(
         "span",
-        { title: `${exact(fault.raised_at)} to ${fault.cleared_at ? exact(fault.cleared_at) : "now"}` },
+        {
+          title: `${exact(fault.raised_at)} to ${fault.cleared_at ? exact(fault.cleared_at) : "now"}`,
+        },
         lasting(fault.raised_at, fault.cleared_at),
       ),
   },
@@ -61,7 +72,8 @@ export const FAULT = {
 function guestState(guest) {
   const said = guest.faults.map(words);
   const hypervisor = guest.state === "running" ? "" : words(guest.state);
-  const health = guest.health && guest.health !== "healthy" ? guest.health_detail || "Unhealthy" : "";
+  const health =
+    guest.health && guest.health !== "healthy" ? guest.health_detail || "Unhealthy" : "";
   const parts = [...said, hypervisor, health, guest.note].filter(Boolean);
   return [
     verdictBadge(guest.verdict),
@@ -82,7 +94,8 @@ export const GUEST = {
   roundTrip: {
     label: "Round trip",
     class: "number wide",
-    cell: (guest) => (guest.round_trip_ms === null ? muted("–") : milliseconds(guest.round_trip_ms)),
+    cell: (guest) =>
+      guest.round_trip_ms === null ? muted("–") : milliseconds(guest.round_trip_ms),
   },
   seen: {
     label: "Last answer",

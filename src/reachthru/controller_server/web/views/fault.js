@@ -1,7 +1,17 @@
 // One fault: what, where, when; each change's way stage by stage, and who was told.
 
 import { get } from "../api.js";
-import { deliveryBadge, facts, fullTime, guestLink, hostLink, panel, severityBadge, statusBadge, time } from "../badges.js";
+import {
+  deliveryBadge,
+  facts,
+  fullTime,
+  guestLink,
+  hostLink,
+  panel,
+  severityBadge,
+  statusBadge,
+  time,
+} from "../badges.js";
 import { h, refill } from "../dom.js";
 import { count, lasting, plural, words } from "../format.js";
 import { href } from "../routes.js";
@@ -17,12 +27,17 @@ const DELIVERY = [
   {
     label: "Last error",
     cell: (delivery) =>
-      delivery.last_error ? h("span", { class: "mono" }, delivery.last_error) : h("span", { class: "muted" }, "none"),
+      delivery.last_error
+        ? h("span", { class: "mono" }, delivery.last_error)
+        : h("span", { class: "muted" }, "none"),
   },
   {
     label: "Next attempt",
     class: "wide",
-    cell: (delivery) => (delivery.next_attempt_at ? time(delivery.next_attempt_at) : h("span", { class: "muted" }, "–")),
+    cell: (delivery) =>
+      delivery.next_attempt_at
+        ? time(delivery.next_attempt_at)
+        : h("span", { class: "muted" }, "–"),
   },
 ];
 
@@ -74,7 +89,13 @@ class Change {
       rowKey: (delivery) => delivery.sink,
       empty: "No sink is enabled.",
     });
-    this.element = panel(title, { hidden: true, class: "flush" }, h("p", { class: "muted inside" }, `${caption}; times are from its detection.`), this.way, this.told.element);
+    this.element = panel(
+      title,
+      { hidden: true, class: "flush" },
+      h("p", { class: "muted inside" }, `${caption}; times are from its detection.`),
+      this.way,
+      this.told.element,
+    );
   }
 
   update(fault) {
@@ -96,8 +117,20 @@ function faultFacts(changes) {
     ["Raised", fullTime(fault.raised_at)],
     ["Cleared", fault.cleared_at ? fullTime(fault.cleared_at) : null],
     [fault.cleared_at ? "Lasted" : "Lasts for", lasting(fault.raised_at, fault.cleared_at)],
-    ["Corrective action that the guest asks for", fault.corrective_action === "none" ? null : words(fault.corrective_action)],
-    ["Caused by", fault.correlated_to ? h("a", { href: href("faults", fault.correlated_to), class: "name" }, "the loss of its host") : null],
+    [
+      "Corrective action that the guest asks for",
+      fault.corrective_action === "none" ? null : words(fault.corrective_action),
+    ],
+    [
+      "Caused by",
+      fault.correlated_to
+        ? h(
+            "a",
+            { href: href("faults", fault.correlated_to), class: "name" },
+            "the loss of its host",
+          )
+        : null,
+    ],
     ["Id", h("span", { class: "mono" }, fault.id)],
   ]);
 }
@@ -107,7 +140,11 @@ function carried(uuids) {
   return panel(
     plural(uuids.length, "guest that it carried", "guests that it carried"),
     {},
-    h("ul", { class: "uuids" }, uuids.slice(0, NAMED).map((uuid) => h("li", {}, guestLink(uuid, uuid)))),
+    h(
+      "ul",
+      { class: "uuids" },
+      uuids.slice(0, NAMED).map((uuid) => h("li", {}, guestLink(uuid, uuid))),
+    ),
     more > 0 ? h("p", { class: "muted" }, `and ${count(more)} more`) : null,
   );
 }

@@ -43,10 +43,18 @@ export class Group {
       this.facts,
       facts([
         ["Id", group.id === group.name ? null : h("span", { class: "mono" }, group.id)],
-        ["Members", [`${plural(group.members.length, "member")} on ${plural(hosts.size, "host")} `, bar(memberCounts(group))]],
+        [
+          "Members",
+          [
+            `${plural(group.members.length, "member")} on ${plural(hosts.size, "host")} `,
+            bar(memberCounts(group)),
+          ],
+        ],
       ]),
     );
     const rank = (member) => ORDER.indexOf(memberVerdict(member));
-    this.members.update([...group.members].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name)));
+    this.members.update(
+      [...group.members].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name)),
+    );
   }
 }

@@ -78,14 +78,27 @@ function whereGone(error) {
 
 function health(guest) {
   if (!guest.registered)
-    return [h("p", { class: "verdict" }, icon("unwatched"), "No guest daemon has registered"), h("p", { class: "muted" }, guest.note)];
-  if (guest.health === null) return [h("p", { class: "verdict" }, icon("unknown"), "It has not answered yet")];
+    return [
+      h("p", { class: "verdict" }, icon("unwatched"), "No guest daemon has registered"),
+      h("p", { class: "muted" }, guest.note),
+    ];
+  if (guest.health === null)
+    return [h("p", { class: "verdict" }, icon("unknown"), "It has not answered yet")];
   const well = guest.health === "healthy";
   return [
-    h("p", { class: "verdict" }, icon(well ? "well" : "unwell"), well ? "It says that it is healthy" : "It says that it is unhealthy"),
+    h(
+      "p",
+      { class: "verdict" },
+      icon(well ? "well" : "unwell"),
+      well ? "It says that it is healthy" : "It says that it is unhealthy",
+    ),
     guest.health_detail
       ? h("p", { class: "quote" }, guest.health_detail)
-      : h("p", { class: "muted" }, "Its health checks and registered applications gave no message."),
+      : h(
+          "p",
+          { class: "muted" },
+          "Its health checks and registered applications gave no message.",
+        ),
   ];
 }
 

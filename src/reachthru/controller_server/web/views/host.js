@@ -50,7 +50,10 @@ export class Host {
       get("/faults", { host: this.id, limit: PAGE }),
     ]);
     const [host] = hosts;
-    refill(this.badge, host ? verdictBadge(host.verdict) : h("p", { class: "muted" }, "No agent of it is known."));
+    refill(
+      this.badge,
+      host ? verdictBadge(host.verdict) : h("p", { class: "muted" }, "No agent of it is known."),
+    );
     refill(this.facts, host ? hostFacts(host) : null);
     refill(this.chips, host ? filters("Guests by state", host.verdicts, verdict) : null);
     this.guests.update(guests.instances, sort);

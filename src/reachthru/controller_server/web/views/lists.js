@@ -12,7 +12,15 @@ export const guests = (_id, query) =>
   new ListView({
     title: "Guests",
     kind: "instances",
-    columns: [GUEST.name, GUEST.verdict, GUEST.host, GUEST.uuid, GUEST.interval, GUEST.roundTrip, GUEST.seen],
+    columns: [
+      GUEST.name,
+      GUEST.verdict,
+      GUEST.host,
+      GUEST.uuid,
+      GUEST.interval,
+      GUEST.roundTrip,
+      GUEST.seen,
+    ],
     rowKey: (guest) => guest.uuid,
     query,
     empty: "No such guest. Host agents report those whose flavor or port asks for it.",
@@ -22,7 +30,15 @@ export const hosts = (_id, query) =>
   new ListView({
     title: "Hosts",
     kind: "hosts",
-    columns: [HOST.name, HOST.verdict, HOST.guests, HOST.how, HOST.lateness, HOST.waiting, HOST.version],
+    columns: [
+      HOST.name,
+      HOST.verdict,
+      HOST.guests,
+      HOST.how,
+      HOST.lateness,
+      HOST.waiting,
+      HOST.version,
+    ],
     rowKey: (host) => host.host,
     query,
     empty: "No such host. A compute node is here once its agent has reported.",
@@ -48,20 +64,39 @@ export class Faults {
     this.active = query.active ?? "";
     this.table = new Table({
       caption: "Faults, the newest first",
-      columns: [FAULT.what, FAULT.severity, FAULT.status, FAULT.where, FAULT.raised, FAULT.lasted, FAULT.told],
+      columns: [
+        FAULT.what,
+        FAULT.severity,
+        FAULT.status,
+        FAULT.where,
+        FAULT.raised,
+        FAULT.lasted,
+        FAULT.told,
+      ],
       rowKey: (fault) => fault.id,
       empty: "No such fault.",
     });
     this.pages = h("div", {});
     const chips = Object.entries(WHICH).map(([value, text]) => {
       const current = value === this.active ? "true" : null;
-      return h("li", {}, h("a", { class: "chip", href: changed({ active: value }), "aria-current": current }, text));
+      return h(
+        "li",
+        {},
+        h("a", { class: "chip", href: changed({ active: value }), "aria-current": current }, text),
+      );
     });
     this.element = h(
       "div",
       {},
       h("h1", { tabindex: "-1" }, "Faults"),
-      query.kind ? h("p", { class: "searched" }, `Only: ${words(query.kind)}. `, h("a", { href: changed({ kind: "" }) }, "All kinds")) : null,
+      query.kind
+        ? h(
+            "p",
+            { class: "searched" },
+            `Only: ${words(query.kind)}. `,
+            h("a", { href: changed({ kind: "" }) }, "All kinds"),
+          )
+        : null,
       h("ul", { class: "chips", "aria-label": "Faults by status" }, chips),
       h("div", { class: "panel flush" }, this.table.element),
       this.pages,
@@ -81,8 +116,12 @@ export class Faults {
         ? h(
             "nav",
             { class: "pager", "aria-label": "Pages" },
-            marker ? h("a", { class: "button", href: newest }, "Newest") : h("span", { class: "button off" }, "Newest"),
-            older ? h("a", { class: "button", href: older }, "Older") : h("span", { class: "button off" }, "Older"),
+            marker
+              ? h("a", { class: "button", href: newest }, "Newest")
+              : h("span", { class: "button off" }, "Newest"),
+            older
+              ? h("a", { class: "button", href: older }, "Older")
+              : h("span", { class: "button off" }, "Older"),
           )
         : null,
     );

@@ -58,13 +58,19 @@ export class Overview {
       get("/hosts", { sort: "worst", limit: HOSTS_SHOWN }),
     ]);
     refill(this.verdict, ...sentence(summary));
-    refill(this.tiles, faultTile(summary), ...["instances", "hosts", "groups"].map((kind) => tile(kind, summary)));
+    refill(
+      this.tiles,
+      faultTile(summary),
+      ...["instances", "hosts", "groups"].map((kind) => tile(kind, summary)),
+    );
     this.open.update(open.faults);
     this.lately.update(lately.faults);
     const total = sum(summary.faults);
     refill(
       this.more,
-      total > open.faults.length ? h("a", { href: href("faults", "", { active: "true" }) }, `All ${count(total)}`) : null,
+      total > open.faults.length
+        ? h("a", { href: href("faults", "", { active: "true" }) }, `All ${count(total)}`)
+        : null,
     );
     refill(this.hosts, hostCells(hosts.hosts), rest(hosts));
   }
@@ -77,11 +83,16 @@ function sentence({ instances, hosts, faults }) {
   if (hosts.failing) ill.push(`${plural(hosts.failing, "host")} lost`);
   if (instances.failing) ill.push(`${plural(instances.failing, "guest")} failing`);
   if (instances.unwell) ill.push(`${plural(instances.unwell, "guest")} unwell`);
-  if (ill.length) return [icon(hosts.failing || instances.failing ? "failing" : "unwell"), ill.join(", ")];
+  if (ill.length)
+    return [icon(hosts.failing || instances.failing ? "failing" : "unwell"), ill.join(", ")];
   if (sum(faults)) return [icon("unwell"), plural(sum(faults), "open fault")];
   if (!sum(instances)) return [icon("unwatched"), "No host agent has reported a guest yet"];
-  if (instances.unknown) return [icon("unknown"), `${plural(instances.unknown, "guest")} out of sight`];
-  return [icon("well"), sum(instances) === 1 ? "The guest is well" : `All ${count(sum(instances))} guests are well`];
+  if (instances.unknown)
+    return [icon("unknown"), `${plural(instances.unknown, "guest")} out of sight`];
+  return [
+    icon("well"),
+    sum(instances) === 1 ? "The guest is well" : `All ${count(sum(instances))} guests are well`,
+  ];
 }
 
 function faultTile({ faults }) {
@@ -90,19 +101,43 @@ function faultTile({ faults }) {
   return h(
     "section",
     { class: "tile", "aria-label": "Open faults" },
-    h("a", { class: "figure", href: href("faults", "", { active: "true" }) }, h("span", { class: "big" }, count(total)), total === 1 ? " open fault" : " open faults"),
-    bar({ failing: faults.critical, unwell: (faults.major ?? 0) + (faults.minor ?? 0), unknown: faults.warning }),
+    h(
+      "a",
+      { class: "figure", href: href("faults", "", { active: "true" }) },
+      h("span", { class: "big" }, count(total)),
+      total === 1 ? " open fault" : " open faults",
+    ),
+    bar({
+      failing: faults.critical,
+      unwell: (faults.major ?? 0) + (faults.minor ?? 0),
+      unknown: faults.warning,
+    }),
     h(
       "ul",
       { class: "legend" },
       known.length
-        ? known.map((severity) => h("li", {}, h("span", {}, icon({ critical: "failing", warning: "unknown" }[severity] ?? "unwell"), `${count(faults[severity])} ${severity}`)))
+        ? known.map((severity) =>
+            h(
+              "li",
+              {},
+              h(
+                "span",
+                {},
+                icon({ critical: "failing", warning: "unknown" }[severity] ?? "unwell"),
+                `${count(faults[severity])} ${severity}`,
+              ),
+            ),
+          )
         : h("li", { class: "muted" }, "nothing is wrong"),
     ),
   );
 }
 
-const NOUNS = { instances: ["guest", "guests"], hosts: ["host", "hosts"], groups: ["group", "groups"] };
+const NOUNS = {
+  instances: ["guest", "guests"],
+  hosts: ["host", "hosts"],
+  groups: ["group", "groups"],
+};
 
 function tile(kind, summary) {
   const counts = summary[kind];
@@ -113,13 +148,27 @@ function tile(kind, summary) {
   return h(
     "section",
     { class: "tile", "aria-label": words(route) },
-    h("a", { class: "figure", href: href(route) }, h("span", { class: "big" }, count(total)), ` ${total === 1 ? noun : route}`),
+    h(
+      "a",
+      { class: "figure", href: href(route) },
+      h("span", { class: "big" }, count(total)),
+      ` ${total === 1 ? noun : route}`,
+    ),
     bar(counts),
     h(
       "ul",
       { class: "legend" },
       known.map((verdict) =>
-        h("li", {}, h("a", { href: href(route, "", { verdict }) }, icon(verdict), `${count(counts[verdict])} ${VERDICTS[verdict].toLowerCase()}`)),
+        h(
+          "li",
+          {},
+          h(
+            "a",
+            { href: href(route, "", { verdict }) },
+            icon(verdict),
+            `${count(counts[verdict])} ${VERDICTS[verdict].toLowerCase()}`,
+          ),
+        ),
       ),
       stale ? h("li", { class: "muted" }, "their source is out of reach") : null,
       total ? null : h("li", { class: "muted" }, "none yet"),
@@ -139,9 +188,19 @@ function hostCells(hosts) {
         h(
           "a",
           { href: href("hosts", host.host), title: hostWords(host) || null },
-          h("span", { class: "cell-name" }, host.verdict === "well" ? null : icon(host.verdict), host.host),
+          h(
+            "span",
+            { class: "cell-name" },
+            host.verdict === "well" ? null : icon(host.verdict),
+            host.host,
+          ),
           h("span", { class: "hidden" }, ` ${VERDICTS[host.verdict] ?? host.verdict}, `),
-          h("span", { class: "cell-count" }, count(host.guests), h("span", { class: "hidden" }, " guests")),
+          h(
+            "span",
+            { class: "cell-count" },
+            count(host.guests),
+            h("span", { class: "hidden" }, " guests"),
+          ),
           bar(host.verdicts),
         ),
       ),
@@ -151,5 +210,9 @@ function hostCells(hosts) {
 
 const rest = ({ hosts, total }) =>
   total > hosts.length
-    ? h("p", { class: "more" }, h("a", { href: href("hosts") }, `and ${count(total - hosts.length)} more`))
+    ? h(
+        "p",
+        { class: "more" },
+        h("a", { href: href("hosts") }, `and ${count(total - hosts.length)} more`),
+      )
     : null;

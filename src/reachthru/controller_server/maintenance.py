@@ -125,16 +125,16 @@ class Maintenance:
         """What is due at `now`, monotonic seconds."""
         if not self._leads():
             return
-        windows = await self._database.read(store.load)
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_S
+            await self._database.write(lambda c: store.forget_old(c, now_s(c)))
+        windows = await self._database.read(lambda c: store.recent(c, now_s(c)))
         if not windows:
             return
         moved = changed_groups([w for w in windows if w.ended_at is None], self._members())
         if moved:
             await self._database.write(lambda c: store.set_instances(c, moved))
         self._say(await self._database.write(lambda c: store.let_go(c, now_s(c)), last=True))
-        if now >= self._forget_at:
-            self._forget_at = now + FORGET_S
-            await self._database.write(lambda c: store.forget_old(c, now_s(c)))
 
     def _members(self) -> dict[str, list[str]]:
         return {

@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = read_arguments(sys.argv[1:] if argv is None else argv)
     if arguments.command == "doctor":  # wrong settings are one of its findings
         return _doctor(arguments)
+    if arguments.command == "completion":
+        return _completion(arguments)
     commands = {
         "run": _run,
         "status": _status,
@@ -79,6 +81,14 @@ def _check(settings: "Settings", arguments: "Arguments") -> int:
         status = check_alone(settings)
     _print(status, arguments, show_check(status))
     return 0 if status["healthy"] else 1
+
+
+def _completion(arguments: "Arguments") -> int:
+    from reachthru.guest_daemon.completion import script
+    from reachthru.guest_daemon.usage import parser
+
+    print(script(arguments.text, parser()))
+    return 0
 
 
 def _doctor(arguments: "Arguments") -> int:

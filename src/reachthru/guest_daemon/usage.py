@@ -4,6 +4,7 @@ import argparse
 from typing import NoReturn
 
 from reachthru import __version__
+from reachthru.guest_daemon.completion import SHELLS
 from reachthru.guest_daemon.settings import DEFAULT_PATH
 
 _COMMANDS = (
@@ -13,6 +14,7 @@ _COMMANDS = (
     ("doctor", "say what keeps this VM from being heartbeated, and how to mend it"),
     ("members", "show every VM of this VM's server group, this one too"),
     ("broadcast", "send a text to every other VM of this VM's server group"),
+    ("completion", "print what makes a shell complete these commands"),
     ("listen", "print what the server group's other VMs broadcast, and how they change"),
 )
 
@@ -31,6 +33,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in _COMMANDS:
         command = commands.add_parser(name, help=text, description=text)
+        if name == "completion":
+            command.add_argument("text", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")
+            command.set_defaults(config=None)
+            continue
         command.add_argument("--config", metavar="FILE", help=f"settings (default: {DEFAULT_PATH})")
         if name != "run":
             what = "a JSON object a line" if name == "listen" else "one JSON object"

@@ -65,5 +65,41 @@ async def test_a_shell_completes_what_the_controller_knows(controllers, broker, 
         )
 
 
+@pytest.mark.parametrize(
+    ("typed", "there", "missing"),
+    [
+        ("reachthru-guest ", "broadcast", "--json"),
+        ("reachthru-guest listen --", "--count", "broadcast"),
+        ("reachthru-guest completion ", "fish", "--count"),
+    ],
+)
+def test_shells_complete_the_guests_commands_without_asking_it(typed, there, missing):
+    words = typed.split(" ")
+    bash = (
+        'eval "$(reachthru-guest completion bash)"; PATH=;'
+        f" COMP_WORDS=({' '.join(word or chr(39) * 2 for word in words)});"
+        f' COMP_CWORD={len(words) - 1}; _reachthru_guest; echo "${{COMPREPLY[@]}}"'
+    )
+    fish = f'source (reachthru-guest completion fish | psub); complete -C "{typed}"'
+    for shell, script in (("bash", bash), ("fish", fish)):
+        done = subprocess.run(
+            [shell, "-c", script],
+            env=os.environ | {"PATH": f"{SCRIPTS}:{os.environ['PATH']}"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert there in done.stdout, done
+        assert missing not in done.stdout, done
+
+
+def test_zsh_takes_the_guests_completion():
+    script = 'autoload -U compinit; compinit -u -D; eval "$(reachthru-guest completion zsh)"'
+    done = subprocess.run(
+        ["zsh", "-f", "-c", script + "; print $_comps[reachthru-guest]"],
+        env=os.environ | {"PATH": f"{SCRIPTS}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "_reachthru_guest" in done.stdout, done
+
+
 def test_no_controller_is_no_harm_to_a_shell():
     complete("bash", "reachthru faults --h", "--host", REACHTHRU_URL="http://127.0.0.1:1")

@@ -119,6 +119,7 @@ async def test_a_fault_within_a_window_is_shown_and_not_told(
     (fault,) = await ledger.faults(FaultFilter(active=True))
     assert fault.maintenance == window
     assert {delivery.state for delivery in fault.deliveries} == {"suppressed"}
+    assert await ledger.catch_up("new sink", 100, None) == 0
 
 
 async def test_others_faults_are_told_as_ever(maintenance, ledger, arrived):
@@ -138,6 +139,7 @@ async def test_what_is_still_wrong_when_the_window_expires_is_told_then(
     assert woken
     assert await told(ledger) == [("f", "raised")]
     assert await marks(ledger) == {"f": None}
+    assert await ledger.catch_up("new sink", 100, None) == 1
     await ledger.add([arrived(2, fault_id="f", status="cleared")])
     assert await told(ledger) == [("f", "cleared")]
 

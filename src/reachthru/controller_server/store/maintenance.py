@@ -6,9 +6,10 @@ that ends at the same moment leaves behind is found a second later.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from reachthru.controller_server.store.tables import (
     PENDING,
@@ -24,9 +25,17 @@ from reachthru.protocol.faults import FaultStatus
 KEEP_S = 30 * 86_400.0  # windows that are over, for people
 ACTIVE_LIMIT = 1_000
 RELEASE_LIMIT = 500  # faults in one transaction
+# Within this after a window's end, every fault of it is let go.
+LET_GO_S = 3600.0
 
 # Made once: SQLAlchemy takes longer to make a statement than to have it executed.
 _ALL = select(maintenance_windows).order_by(maintenance_windows.c.started_at)
+_RECENT = _ALL.where(
+    or_(
+        maintenance_windows.c.ended_at.is_(None),
+        maintenance_windows.c.ended_at > bindparam("since"),
+    )
+)
 _MARK = (
     update(faults).where(faults.c.id == bindparam("fault")).values(maintenance=bindparam("window"))
 )
@@ -41,10 +50,16 @@ class Over(Struct, frozen=True):
 
 def load(connection: Connection) -> list[Window]:
     """Every one that is remembered, the oldest first."""
-    return [
-        Window(**dict(row._mapping) | {"scope": Scope(row.scope)})
-        for row in connection.execute(_ALL)
-    ]
+    return [_window(row) for row in connection.execute(_ALL)]
+
+
+def recent(connection: Connection, now: float) -> list[Window]:
+    """Those that are not over, or were not when any fault was marked that is not let go yet."""
+    return [_window(row) for row in connection.execute(_RECENT, {"since": now - LET_GO_S})]
+
+
+def _window(row: Row[Any]) -> Window:
+    return Window(**dict(row._mapping) | {"scope": Scope(row.scope)})
 
 
 def hold(connection: Connection, changes: Iterable[FaultChange], now: float) -> set[str]:
@@ -52,7 +67,7 @@ def hold(connection: Connection, changes: Iterable[FaultChange], now: float) -> 
 
     The changes are stored, their faults' rows locked.
     """
-    windows = load(connection)
+    windows = recent(connection, now)
     if not windows:  # no fault can be marked
         return set()
     active = [window for window in windows if window.is_active(now)]
@@ -72,7 +87,8 @@ def hold(connection: Connection, changes: Iterable[FaultChange], now: float) -> 
 
 def start(connection: Connection, window: Window) -> bool:
     """False: so many are active already."""
-    active = [one for one in load(connection) if one.is_active(window.started_at)]
+    windows = recent(connection, window.started_at)
+    active = [one for one in windows if one.is_active(window.started_at)]
     if len(active) >= ACTIVE_LIMIT:
         return False
     connection.execute(
@@ -90,7 +106,8 @@ def end(connection: Connection, window_id: str, by: str, now: float) -> Window |
         .where(maintenance_windows.c.id == window_id, maintenance_windows.c.ended_at.is_(None))
         .values(ended_at=now, ended_by=by)
     )
-    return next((window for window in load(connection) if window.id == window_id), None)
+    row = connection.execute(_ALL.where(maintenance_windows.c.id == window_id)).first()
+    return None if row is None else _window(row)
 
 
 def set_instances(connection: Connection, instances: dict[str, list[str]]) -> None:
@@ -105,7 +122,7 @@ def set_instances(connection: Connection, instances: dict[str, list[str]]) -> No
 
 def let_go(connection: Connection, now: float) -> Over:
     """Ends what has expired, and lets up to `RELEASE_LIMIT` faults go whose window is over."""
-    windows = load(connection)
+    windows = recent(connection, now)
     active = [window for window in windows if window.is_active(now)]
     expired = [
         window for window in windows if window.ended_at is None and not window.is_active(now)

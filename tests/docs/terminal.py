@@ -35,6 +35,10 @@ class Terminal:
     def type(self, lines):
         os.write(self._master, "".join(f"{line}\n" for line in lines).encode())
 
+    def press(self, key):
+        os.write(self._master, key.encode())
+        time.sleep(0.5)  # what is typed before QEMU has ended, it takes with it
+
     def run(self, lines, timeout_s):
         """Types a command. Returns what it printed, and its exit code."""
         self._count += 1

@@ -39,17 +39,11 @@ def clone(tmp_path):
     """This working tree, as the one commit of a repository that has no tags."""
     folder = tmp_path / "reachthru"
     folder.mkdir()
-    files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
-    for name in files.stdout.split("\0"):
-        source = ROOT / name
-        if name and source.is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-            target.chmod(source.stat().st_mode)
     git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
+    # Seen from there, this tree may have a repository or none, as where CI unpacked an archive.
+    git(folder, "--git-dir", folder / ".git", "--work-tree", ROOT, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "All of it")
+    git(folder, "reset", "--quiet", "--hard")
     return folder
 
 

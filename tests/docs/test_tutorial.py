@@ -83,12 +83,20 @@ class Desk:
             terminal.read_until("Please press Enter to activate this console.", TIMEOUT_S)
             terminal.type([""])
             return
+        if lines[0].startswith("kill %"):
+            self.end_machines()
         if "--image" in lines[0]:  # what was downloaded before need not be again
             (self._folder / "reachthru-tutorial/build").symlink_to(ROOT / "build")
         output, exit_code = terminal.run(lines, TIMEOUT_S)
         assert exit_code == 0, f"{prompt} {lines[0]}: exit code {exit_code}:\n{output}"
         missing = missing_from(output, shown)
         assert missing is None, f"{prompt} {lines[0]}: no {missing!r} in:\n{output}"
+
+    def end_machines(self):
+        """With Ctrl-C, as the page says; the shell is back then."""
+        for prompt in ("2$", "3$"):
+            self.terminal(prompt).press("\x03")
+            assert self.terminal(prompt).run(["pwd"], TIMEOUT_S)[0].endswith("tutorial\n")
 
     def close(self):
         for terminal in self._terminals.values():

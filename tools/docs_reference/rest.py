@@ -88,8 +88,8 @@ def _page(schema: dict[str, Any]) -> str:
             (code(key), _type(value), "" if key in required else "may be missing")
             for key, value in found.get("properties", {}).items()
         ]
-        if rows:
-            parts.append(f"\n### {name}\n\n{table(('key', 'type', ''), rows)}")
+        text = table(("key", "type", ""), rows) if rows else f"One of {_type(found)}.\n"
+        parts.append(f"\n### {name}\n\n{text}")
     return "".join(parts)
 
 

@@ -53,6 +53,7 @@ def test_only_the_small_wheel_puts_anything_into_novas_package(environment):
 def test_their_import_loads_a_few_small_modules_of_ours(nova_imported, module, more):
     assert set(nova_imported.ask(IMPORTS.format(module=module))) == {
         "reachthru",
+        "reachthru._version",
         "reachthru.openstack_plugins",
         "reachthru.openstack_plugins.nova",
         "reachthru.openstack_plugins.nova.releases",

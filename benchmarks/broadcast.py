@@ -37,12 +37,12 @@ LIMIT_S = 20.0
 
 @dataclass(frozen=True)
 class Case:
-    """A group of so many guests, of which one broadcasts so many bytes. `short`: the result's."""
+    """A group of so many guests, of which one broadcasts so many bytes."""
 
     members: int
     size_bytes: int
     hosts: int = 2
-    messages: int = 120
+    messages: int = 80
 
     @property
     def name(self) -> str:
@@ -57,9 +57,19 @@ class Case:
         return HOST if self.hosts == 1 or number % 2 == 0 else OTHER_HOST
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Ours and the reference: latencies, sorted; CPU of a delivery."""
+
+    ours_ms: list[float]
+    raw_ms: list[float]
+    cpu_us: float
+    raw_cpu_us: float
+
+
 # The first is what the plain names stand for.
 MQTT = (
-    Case(2, 100, messages=200),
+    Case(2, 100, messages=150),
     Case(2, 100, hosts=1),
     Case(2, 3050),
     Case(10, 100),
@@ -91,8 +101,12 @@ def measure(carrier: str, url: str, bus: str, cases: Sequence[Case]) -> list[Res
         idle = _idle_share(stack)
         for case in cases:
             print(f"broadcast: {carrier}, {case.name} ...", flush=True)
-            main = case is cases[0]
-            results += _measure_case(stack, guests, idle, case, carrier, url, main=main)
+            results += _results(
+                case,
+                _measure(stack, guests, idle, case, carrier=carrier, url=url),
+                carrier,
+                plain=case is cases[0],
+            )
     return results
 
 
@@ -135,16 +149,9 @@ def _idle_share(stack: Stack) -> float:
     return (_cpu_s(pids) - before_s) / (time.monotonic() - began)
 
 
-def _measure_case(
-    stack: Stack,
-    guests: GroupGuests,
-    idle: float,
-    case: Case,
-    carrier: str,
-    url: str,
-    *,
-    main: bool,
-) -> list[Result]:
+def _measure(
+    stack: Stack, guests: GroupGuests, idle: float, case: Case, *, carrier: str, url: str
+) -> Measured:
     daemons = _daemons(stack)
     guests.arrivals.clear()
     count = WARM_UP + case.messages
@@ -154,45 +161,50 @@ def _measure_case(
     ):
         raw = [receivers.process.pid, sender.process.pid]
         began = time.monotonic() + 0.2
-        before_s, raw_before_s = _cpu_s(daemons), _cpu_s(raw)
         order = {"at": began + PERIOD_S / 2, "period_s": PERIOD_S, "count": count}
+        receivers.order({})
         sender.order({**order, "bytes": case.size_bytes})
         sent_at = {}
         for number in range(count):
             time.sleep(max(0.0, began + number * PERIOD_S - time.monotonic()))
+            if number == WARM_UP:
+                before_s, raw_before_s = _cpu_s(daemons), _cpu_s(raw)
             text = text_of(number, case.size_bytes)
             sent_at[number] = guests.broadcast(case.group()[0], text)
-        raw_sent_at = sender.answer()
-        time.sleep(0.5)  # the last ones arrive
-        took_s = time.monotonic() - began
-        cpu_us = (_cpu_s(daemons) - before_s - idle * took_s) * 1e6
+        time.sleep(PERIOD_S * 2)  # the last ones arrive
+        cpu_us = (_cpu_s(daemons) - before_s - idle * PERIOD_S * (case.messages + 2)) * 1e6
         raw_cpu_us = (_cpu_s(raw) - raw_before_s) * 1e6
-        receivers.order({})
-        raw_arrivals = receivers.answer()
-    deliveries = count * (case.members - 1)
-    ours_ms = _latencies_ms(sent_at, guests.arrivals)
-    raw_ms = _latencies_ms(raw_sent_at, raw_arrivals)
-    expected = case.messages * (case.members - 1)
+        raw_sent_at, raw_arrivals = sender.answer(), receivers.answer()
+    deliveries = case.messages * (case.members - 1)
+    return Measured(
+        _latencies_ms(sent_at, guests.arrivals),
+        _latencies_ms(raw_sent_at, raw_arrivals),
+        cpu_us / deliveries,
+        raw_cpu_us / deliveries,
+    )
+
+
+def _results(case: Case, measured: Measured, carrier: str, *, plain: bool) -> list[Result]:
+    """`plain`: under the name that says nothing of its case."""
+    ours_ms, raw_ms = measured.ours_ms, measured.raw_ms
     detail = (
         f"p99 {percentile(ours_ms, 0.99):.1f}, reference {percentile(raw_ms, 0.99):.1f};"
-        f" {len(ours_ms)} of {expected} arrived, reference {len(raw_ms)}"
+        f" {len(ours_ms)} of {case.messages * (case.members - 1)} arrived, reference {len(raw_ms)}"
     )
-    where = "" if main else f".{case.name}"
-    if main:
-        detail = f"{case.name}; {detail}"
+    name = carrier if plain else f"{carrier}.{case.name}"
     return [
         Result(
-            f"broadcast_p50.{carrier}{where}",
+            f"broadcast_p50.{name}",
             percentile(ours_ms, 0.5),
             "ms",
             percentile(raw_ms, 0.5),
-            detail,
+            f"{case.name}; {detail}" if plain else detail,
         ),
         Result(
-            f"broadcast_cpu.{carrier}{where}",
-            cpu_us / deliveries,
+            f"broadcast_cpu.{name}",
+            measured.cpu_us,
             "us",
-            raw_cpu_us / deliveries,
+            measured.raw_cpu_us,
             "a delivery; controller and agents, reference all clients",
         ),
     ]
@@ -236,6 +248,7 @@ class Raw:
 
     def answer(self) -> dict[int, Any]:
         """Moments by number."""
+        self.order({})
         return {int(number): moments for number, moments in json.loads(self._line()).items()}
 
     def _line(self) -> str:

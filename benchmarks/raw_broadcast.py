@@ -3,9 +3,9 @@
     python -m benchmarks.raw_broadcast mqtt|rabbit URL send
     python -m benchmarks.raw_broadcast mqtt|rabbit URL receive RECEIVERS
 
-Both print `ready`, and read one line. The sender's says what to send, as JSON: `{"at": monotonic
-seconds of the first, "period_s", "count", "bytes"}`. Then both print as JSON when each message was
-sent, or arrived, by its number.
+Both print `ready`, and read a line. The sender's says what to send, as JSON: `{"at": monotonic
+seconds of the first, "period_s", "count", "bytes"}`. At their next line of input both print as JSON
+when each message was sent, or arrived, by its number.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def send_mqtt(url: str) -> None:
             text = text_of(number, order["bytes"])
             sent_at[number] = time.monotonic()
             await client.publish(TOPIC, text, qos=1)
-        _tell(sent_at)
+        await asyncio.to_thread(_tell, sent_at)
 
 
 async def receive_mqtt(url: str, count: int) -> None:
@@ -68,9 +68,9 @@ async def receive_mqtt(url: str, count: int) -> None:
             await client.subscribe(TOPIC, qos=1)
         readers = [asyncio.create_task(read(client)) for client in clients]
         await asyncio.to_thread(_ready)
+        await asyncio.to_thread(_tell, arrivals.at)
         for reader in readers:
             reader.cancel()
-    _tell(arrivals.at)
 
 
 def _mqtt(url: str) -> Any:
@@ -143,6 +143,8 @@ def _wait_s(order: dict[str, Any], number: int) -> float:
 
 
 def _tell(moments: dict[int, Any]) -> None:
+    """At the next line of input: what this and the end of a process cost is no broadcast's."""
+    sys.stdin.readline()
     print(json.dumps(moments), flush=True)
 
 

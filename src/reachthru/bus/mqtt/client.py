@@ -87,6 +87,7 @@ class Client(aiomqtt.Client):
         self._terms = terms
         self._confirmations: dict[int, asyncio.Future[ReasonCode]] = {}
         self._abandoned = False
+        self._writes_at_once = False
         self._thread_id = threading.get_ident()
         self.reached = False  # somebody is there, whether or not it speaks MQTT
         self.version = version
@@ -146,11 +147,17 @@ class Client(aiomqtt.Client):
 
     def offer(self, topic: str, payload: bytes) -> bool:
         """Writes it now. False, if the socket has not even taken what was written before."""
-        self._client.loop_write()
         if self._client.want_write():
-            return False
-        published = self._client.publish(topic, payload, qos=AT_MOST_ONCE)
+            self._client.loop_write()
+            if self._client.want_write():
+                return False
+        self._writes_at_once = True
+        try:
+            published = self._client.publish(topic, payload, qos=AT_MOST_ONCE)
+        finally:
+            self._writes_at_once = False
         self._client.loop_write()
+        self._watch_socket(self._client.socket())  # for what is left
         return published.rc == mqtt.MQTT_ERR_SUCCESS
 
     def end_session(self) -> None:
@@ -237,6 +244,8 @@ class Client(aiomqtt.Client):
     def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:
         """aiomqtt always puts this off: by then the socket may be written to, or closed, and the
         loop would spin on it. Only the thread that connects has to put it off."""
+        if self._writes_at_once:  # for nothing: two system calls and the loop's own work
+            return
         if threading.get_ident() == self._thread_id:
             self._watch_socket(sock)
         else:

@@ -33,7 +33,11 @@ from reachthru.protocol.agent_bus import (
 from reachthru.protocol.group_port import NO_CONTROLLER
 from reachthru.protocol.server_group import refuse_broadcast
 
-ACK_COALESCE_S = 0.005
+# That a broadcast was taken is for its agent alone, which must hear of it before it tells the guest
+# that there is no controller (`group_port.ANSWER_LIMIT_S`): one at a time, acknowledgements would
+# be a third of all messages. A refusal is for the guest.
+TAKEN_COALESCE_S = 0.2
+REFUSED_COALESCE_S = 0.005
 # An agent reports a new instance within 0.1 s; what the instance says before that waits for it.
 EARLY_LIMIT_S = 0.5
 EARLY_LIMIT = 500
@@ -119,7 +123,7 @@ class GroupRouter:
                     sender_seq=message.sender_seq,
                 ),
             )
-        self._ack(host).taken.append(message.id)
+        self._ack(host, TAKEN_COALESCE_S).taken.append(message.id)
 
     def _query(self, host: str, message: GroupQuery) -> None:
         self._metrics.group_message("query")
@@ -233,12 +237,16 @@ class GroupRouter:
 
     def _refuse(self, host: str, number: int, log_msg: str, reason: str) -> None:
         self._metrics.group_refusal(reason)
-        self._ack(host).refused.append(GroupRefusal(id=number, log_msg=log_msg))
+        refusal = GroupRefusal(id=number, log_msg=log_msg)
+        self._ack(host, REFUSED_COALESCE_S).refused.append(refusal)
 
-    def _ack(self, host: str) -> GroupAck:
+    def _ack(self, host: str, within_s: float) -> GroupAck:
         """The acknowledgement that goes to `host` soon, together with others."""
-        if self._ack_later is None:
-            self._ack_later = self._loop.call_later(ACK_COALESCE_S, self._send_acks)
+        due = self._loop.time() + within_s
+        if self._ack_later is None or due < self._ack_later.when():
+            if self._ack_later is not None:
+                self._ack_later.cancel()
+            self._ack_later = self._loop.call_at(due, self._send_acks)
         return self._acks.setdefault(host, GroupAck())
 
     def _send_acks(self) -> None:

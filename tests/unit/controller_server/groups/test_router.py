@@ -21,6 +21,7 @@ from reachthru.protocol.agent_bus import (
     GroupStatus,
     InstanceReport,
 )
+from reachthru.protocol.group_port import ANSWER_LIMIT_S
 
 GROUPS = {"g": ["g1", "g2", "g3"], "h": ["h1", "h2"]}
 PLACES = {"a": ["g1", "h1", "alone"], "b": ["g2", "g3", "h2"]}
@@ -96,9 +97,9 @@ class Setup:
         for host, uuids in PLACES.items():
             self.census.take_report(report(host, uuids))
 
-    async def told(self, host):
-        """Everything that this agent was told so far; acks come with the first that waits."""
-        await asyncio.sleep(0.03)
+    async def told(self, host, within_s=0.03):
+        """Everything that this agent is told; refusals are, of acknowledgements, by default."""
+        await asyncio.sleep(within_s)
         inbox = self.agents[host].inbox
         return [inbox._queue.get_nowait() for _ in range(inbox._queue.qsize())]
 
@@ -126,12 +127,19 @@ async def test_one_message_a_host_to_the_others_only(setup):
         GroupDelivery(source_instance="instance-g2", recipients=["g1"], data="hello")
     ]
     assert await setup.told("b") == [
-        GroupDelivery(source_instance="instance-g2", recipients=["g3"], data="hello"),
-        GroupAck(taken=[1]),
+        GroupDelivery(source_instance="instance-g2", recipients=["g3"], data="hello")
     ]
 
 
-async def test_acknowledgements_go_together(setup):
+async def test_what_was_taken_is_acknowledged_before_the_agent_gives_it_up(setup):
+    for number in range(3):
+        setup.router.take("b", GroupBroadcast(id=number, sender="g2", data="hello"))
+        await asyncio.sleep(0.03)
+    *_deliveries, ack = await setup.told("b", ANSWER_LIMIT_S / 2)
+    assert ack == GroupAck(taken=[0, 1, 2])
+
+
+async def test_a_refusal_waits_for_nothing(setup):
     for number in range(3):
         setup.router.take("a", GroupBroadcast(id=number, sender="g1", data="x"))
     setup.router.take("a", GroupBroadcast(id=3, sender="alone", data="x"))

@@ -14,9 +14,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.player import SEED, Player
 from benchmarks.results import Result, percentile
@@ -81,12 +82,12 @@ def measure(case: Case) -> list[Result]:
 
 
 def _results(
-    case: Case, faults: list[dict[str, object]], hung: set[str], given_back_ms: list[int]
+    case: Case, faults: list[dict[str, Any]], hung: set[str], given_back_ms: list[int]
 ) -> list[Result]:
     raised = [fault for fault in faults if fault["status"] == "raised"]
     right = {str(f["instance_uuid"]): f for f in raised if f["instance_uuid"] in hung}
-    late_ms = sorted(-_stage_ms(fault, "deadline") for fault in right.values())
-    told_ms = sorted(_stage_ms(fault, "stored") for fault in right.values())
+    late_ms = sorted(-moment for moment in _stages_ms(right.values(), "deadline"))
+    told_ms = sorted(_stages_ms(right.values(), "stored"))
     detail = (
         f"p50 {percentile(late_ms, 0.5):.1f}, max {late_ms[-1]:.1f};"
         f" {len(right)} of {HANGING} found; stored by the controller"
@@ -103,10 +104,9 @@ def _results(
     ]
 
 
-def _stage_ms(fault: dict[str, object], stage: str) -> float:
-    stages = fault["stages_ms"]
-    assert isinstance(stages, dict)
-    return float(stages[stage])
+def _stages_ms(faults: Iterable[dict[str, Any]], stage: str) -> list[float]:
+    """From detection to that stage, of those that have it."""
+    return [fault["stages_ms"][stage] for fault in faults if stage in fault["stages_ms"]]
 
 
 def _renice(pid: int, nice: int) -> None:

@@ -38,7 +38,7 @@ ANSWERS_PER_S = 50.0
 ANSWER_BURST = 100
 UNSENT_LIMIT_BYTES = 8 * 1024
 IN_TRANSIT_S = 0.050  # an answer may be read so long after the guest's end was closed
-FEW_BYTES = 512  # no guest's answer is longer; lines in there are not counted beforehand
+FEW_BYTES = 512  # answers are seldom longer; lines in there are not counted beforehand
 CROWD_LINES = 100  # more than this after them, and lines are skimmed before they are split
 
 # A line that holds this is the guest's sign of life, whatever else it floods us with.

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import resource
 import sys
@@ -62,9 +63,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _raise_file_limit() -> None:
-    """A socket a guest: the customary soft limit of 1,024 would be a silent cap."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    """A socket a guest: the customary soft limit of 1,024 would be a silent cap.
+
+    Where a sandbox forbids it, the limit stays; a port that finds no file left says so.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _complain(text: str, code: int) -> int:

@@ -109,18 +109,23 @@ async def test_a_fault_whose_instance_left_unseen_is_cleared(lab) -> None:
     assert "no longer on this host" in cleared.detail
 
 
+async def all_answered(players, count: int) -> None:
+    async with asyncio.timeout(30):
+        while not all(guest["answers"] > count for guest in await players.summary()):
+            await asyncio.sleep(0.1)
+
+
 async def test_without_a_broker_heartbeats_go_on_and_faults_wait(lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
     lab.configure(f"mqtt://127.0.0.1:{port}")
     players = await lab.play("--interval-ms", "200", count=2)
     lab.agent.start()
-    await asyncio.sleep(2.5)
+    await all_answered(players, 5)
     await players.do("hang", 0)
     await asyncio.sleep(1.0)
     await players.do("wake", 0)
-    await asyncio.sleep(1.0)
-    assert all(guest["answers"] > 10 for guest in await players.summary())
+    await all_answered(players, 10)
     await lab.listen_at(port)
     await lab.fault(FaultKind.HEARTBEAT_LOST, CLEARED)
     assert lab.told() == [("heartbeat_lost", "raised"), ("heartbeat_lost", "cleared")]

@@ -7,7 +7,7 @@ import pytest
 
 from lab.debs import ROOT, assert_purged, build_debs, note_files
 
-pytestmark = pytest.mark.packages
+pytestmark = [pytest.mark.packages, pytest.mark.timeout(1200)]
 UNITS = "reachthru-controller reachthru-host reachthru-guest"
 
 

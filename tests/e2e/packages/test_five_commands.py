@@ -7,7 +7,6 @@ import pytest
 
 from lab.debs import ROOT, assert_purged, build_debs, note_files
 
-pytestmark = [pytest.mark.packages, pytest.mark.timeout(1200)]
 UNITS = "reachthru-controller reachthru-host reachthru-guest"
 
 
@@ -47,6 +46,13 @@ def test_the_daemons_are_ready_watched_and_not_root(vm):
         assert "NRestarts=0" in shown
         status = vm.check(f"cat /proc/$(systemctl show -P MainPID {unit})/status")
         assert "CapEff:\t0000000000000000" in status
+
+
+def test_openstacks_services_find_the_plugins(vm):
+    vm.check("apt-get install -y /debs/reachthru-openstack_*.deb")
+    find = "from importlib.metadata import entry_points as e; print(e(name='reachthru'))"
+    assert "reachthru.openstack_plugins.nova.extra_specs" in vm.check(f'python3 -c "{find}"')
+    vm.check("python3 -c 'import reachthru.openstack_plugins.osc.records'")
 
 
 @pytest.mark.parametrize("unit", ["reachthru-host", "reachthru-controller"])

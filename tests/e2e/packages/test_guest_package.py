@@ -10,7 +10,6 @@ import pytest
 
 from lab.debs import ROOT, assert_purged, build_debs, note_files
 
-pytestmark = pytest.mark.timeout(600)
 OLD, NEW = "0.0.9", "0.1.0"
 ELEMENT = ROOT / "packaging/image/elements/reachthru-guest"
 

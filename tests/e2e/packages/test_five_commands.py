@@ -21,6 +21,7 @@ def vm(stack, boot, tmp_path_factory):
     debs = tmp_path_factory.mktemp("debs")
     build_debs(debs)
     with boot(debs, stack.folder, stack.ports) as vm:
+        vm.check("groupadd --system libvirt; groupadd --system libvirt-qemu")  # as libvirt does
         note_files(vm)
         yield vm
 
@@ -53,6 +54,15 @@ def test_openstacks_services_find_the_plugins(vm):
     find = "from importlib.metadata import entry_points as e; print(e(name='reachthru'))"
     assert "reachthru.openstack_plugins.nova.extra_specs" in vm.check(f'python3 -c "{find}"')
     vm.check("python3 -c 'import reachthru.openstack_plugins.osc.records'")
+
+
+def test_the_agent_is_in_libvirts_groups_and_secrets_are_for_their_daemon_only(vm):
+    groups = vm.check("id -nG reachthru-host").split()
+    assert {"libvirt", "libvirt-qemu"} <= set(groups)
+    for part in ("host", "controller"):
+        shown = vm.check(f"stat -c '%a %U %G' /etc/reachthru/{part}.conf").split()
+        assert shown == ["640", "root", f"reachthru-{part}"]
+        assert vm.check(f"stat -c '%a' /var/lib/reachthru/{part}").strip() == "750"
 
 
 @pytest.mark.parametrize("unit", ["reachthru-host", "reachthru-controller"])

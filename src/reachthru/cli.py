@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     asked = next((word for word in words if not word.startswith("-")), None)
     for name, (module, summary) in _COMMANDS.items():
+        if importlib.util.find_spec(module.rpartition(".")[0]) is None:
+            continue  # Debian's packages leave the demo out
         if name == asked:
             importlib.import_module(module).add_parser(subparsers)
         else:

@@ -1,4 +1,4 @@
-"""A Debian 12 with systemd, in QEMU: an image from Debian's archive, made once, never written to."""
+"""A Debian 12 with systemd, in QEMU: its image is made once, and never written to."""
 
 import fcntl
 import hashlib
@@ -37,7 +37,7 @@ WantedBy=multi-user.target
 
 
 def build_system(build_dir: Path) -> tuple[GuestImage, Path]:
-    """Kernel with initramfs, and the disk: all of `build_dir`, made where they are not there yet."""
+    """Kernel with initramfs, and the disk, below `build_dir`; made where they are not there."""
     cache = build_dir.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     inputs = [path.read_bytes() for path in (Path(__file__), FILES / "door.py", FILES / "init")]
@@ -71,18 +71,14 @@ def _make_disk(disk: Path) -> None:
     with tempfile.TemporaryDirectory(dir=disk.parent, prefix="vm-") as folder:
         root = Path(folder, "root")
         excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
-        subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-            + [*excludes, "--dpkgopt=force-unsafe-io", "bookworm", root],
-            check=True,
-        )
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", *excludes]
+        command += [f"--include={','.join(PACKAGES)}", "--dpkgopt=force-unsafe-io"]
+        subprocess.run([*command, "bookworm", root], check=True)
         (root / "lab").mkdir()
         shutil.copy(FILES / "door.py", root / "lab/door.py")
         units = root / "etc/systemd/system"
         (units / "lab.service").write_text(DOOR)
-        (units / "multi-user.target.wants/lab.service").symlink_to(
-            "/etc/systemd/system/lab.service"
-        )
+        (units / "multi-user.target.wants/lab.service").symlink_to("../lab.service")
         for unit in MASKED:
             (units / unit).unlink(missing_ok=True)
             (units / unit).symlink_to("/dev/null")

@@ -10,6 +10,13 @@ from lab.debs import ROOT
 from lab.systemd_vm import SystemdVm, build_system, make_ext4
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.packages)
+            item.add_marker(pytest.mark.timeout(1200))
+
+
 @pytest.fixture(scope="module")
 def boot(witness):
     """`with boot(debs, folder, ports) as vm`: up, with the packages in `debs` at /debs."""

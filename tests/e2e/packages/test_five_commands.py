@@ -7,7 +7,6 @@ import pytest
 
 from lab.debs import ROOT, assert_purged, build_debs, note_files
 
-pytestmark = pytest.mark.packages
 UNITS = "reachthru-controller reachthru-host reachthru-guest"
 
 
@@ -22,6 +21,7 @@ def vm(stack, boot, tmp_path_factory):
     debs = tmp_path_factory.mktemp("debs")
     build_debs(debs)
     with boot(debs, stack.folder, stack.ports) as vm:
+        vm.check("groupadd --system libvirt; groupadd --system libvirt-qemu")  # as libvirt does
         note_files(vm)
         yield vm
 
@@ -47,6 +47,22 @@ def test_the_daemons_are_ready_watched_and_not_root(vm):
         assert "NRestarts=0" in shown
         status = vm.check(f"cat /proc/$(systemctl show -P MainPID {unit})/status")
         assert "CapEff:\t0000000000000000" in status
+
+
+def test_openstacks_services_find_the_plugins(vm):
+    vm.check("apt-get install -y /debs/reachthru-openstack_*.deb")
+    find = "from importlib.metadata import entry_points as e; print(e(name='reachthru'))"
+    assert "reachthru.openstack_plugins.nova.extra_specs" in vm.check(f'python3 -c "{find}"')
+    vm.check("python3 -c 'import reachthru.openstack_plugins.osc.records'")
+
+
+def test_the_agent_is_in_libvirts_groups_and_secrets_are_for_their_daemon_only(vm):
+    groups = vm.check("id -nG reachthru-host").split()
+    assert {"libvirt", "libvirt-qemu"} <= set(groups)
+    for part in ("host", "controller"):
+        shown = vm.check(f"stat -c '%a %U %G' /etc/reachthru/{part}.conf").split()
+        assert shown == ["640", "root", f"reachthru-{part}"]
+        assert vm.check(f"stat -c '%a' /var/lib/reachthru/{part}").strip() == "750"
 
 
 @pytest.mark.parametrize("unit", ["reachthru-host", "reachthru-controller"])

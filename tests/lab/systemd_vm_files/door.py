@@ -1,9 +1,10 @@
-"""The lab's door in a VM with systemd: what src/reachthru/demo/door.py speaks. Runs in the guest."""
+"""The lab's door in a VM with systemd, the other end of src/reachthru/demo/door.py."""
 
 import base64
 import os
 import subprocess
 import time
+from pathlib import Path
 
 PORT = "/dev/virtio-ports/reachthru.lab"
 
@@ -20,16 +21,16 @@ def lines(port):
 
 
 def main():
-    while not os.path.exists(PORT):
+    while not Path(PORT).exists():
         time.sleep(0.05)
     port = os.open(PORT, os.O_RDWR)
-    with open("/dev/console", "w") as console:
-        console.write("lab: guest is up\n")
+    Path("/dev/console").write_text("lab: guest is up\n")
     for line in lines(port):
         number, command = line.split()
         done = subprocess.run(
             base64.b64decode(command),
             shell=True,
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

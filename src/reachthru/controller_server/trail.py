@@ -55,7 +55,7 @@ class Trail:
             if self._tracer is not None and moment is not None:
                 stage = Stage(
                     name="process faults",
-                    began_ns=ns_of(moment.timestamp()),
+                    began_ns=ns_of(moment),
                     ended_ns=now_ns(),
                     kind="CONSUMER",
                     attributes=self._store_attributes,
@@ -69,7 +69,7 @@ class Trail:
         for change in changes:
             moment = utc(changed_at(change))
             if change.kind is FaultKind.HOST_LOST and moment is not None:
-                at_ns = ns_of(moment.timestamp())
+                at_ns = ns_of(moment)
                 self._tracer.change(change.fault_id, change, at_ns, at_ns)
 
     def attempted(self, pending: Pending, outcome: Outcome, began_ns: int) -> None:

@@ -15,7 +15,7 @@ DATABASE_LIMIT_S = 3.0  # Prometheus waits for 10 s
 
 
 async def gauges(controller: ControllerState) -> dict[Description, Values]:
-    active = controller.inventory.active_faults()
+    active = controller.inventory.count_active_faults()
     return {
         table.BUS_CONNECTED: controller.bus.connected,
         table.BUS_REFUSED: {(reason,): n for reason, n in controller.bus.refused.items()},

@@ -68,10 +68,6 @@ class Inventory:
     def instance(self, uuid: str) -> Instance | None:
         return self._census.instance(uuid)
 
-    def active_faults(self) -> Counter[str]:
-        """How many are raised now, by kind."""
-        return self._census.active_faults()
-
     def take_report(self, report: AgentReport) -> Changes:
         self._heard.add(report.host)
         changes = self._census.take_report(report)
@@ -105,6 +101,10 @@ class Inventory:
         """It never returns."""
         for removed in self._census.forget(host, iso(datetime.now(UTC))):
             self._events.publish("instance", removed)
+
+    def count_active_faults(self) -> Counter[str]:
+        """How many are raised now, by kind."""
+        return self._census.count_active_faults()
 
     async def call_the_roll(self) -> None:
         """Asks every agent for a report; who sends none within `ROLL_CALL_S` is offline.

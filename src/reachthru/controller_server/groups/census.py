@@ -134,7 +134,7 @@ class Census:
         for instance in instances:
             self._put(instance)
 
-    def active_faults(self) -> Counter[str]:
+    def count_active_faults(self) -> Counter[str]:
         """How many are raised now, by kind."""
         return Counter(kind.value for known in self._faults.values() for kind in known.values())
 

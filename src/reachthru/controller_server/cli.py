@@ -19,7 +19,10 @@ from reachthru.telemetry.logs import log_as, log_to_stderr
 from reachthru.usage import ArgumentParser
 
 # Libraries that report each request or each step at INFO.
-_CHATTY = ("alembic", "aiohttp", "uvicorn", "mqtt", "asyncio", "transitions")
+_CHATTY = (
+    *("alembic", "aiohttp", "uvicorn", "mqtt", "asyncio", "transitions"),
+    *("amqp", "kombu", "stevedore", "urllib3"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -84,11 +84,6 @@ class DeliveryWorker:
         self._runs = False
         ledger.deliver_to(self)
 
-    def wake(self) -> None:
-        """There is something new in the database."""
-        self._look_at = 0.0
-        self._wake.set()
-
     @property
     def sink(self) -> str:
         return self._sink.name
@@ -97,6 +92,11 @@ class DeliveryWorker:
     def sink_is_down(self) -> bool:
         """It takes nothing, and is only tried now and then."""
         return self._health.is_down
+
+    def wake(self) -> None:
+        """There is something new in the database."""
+        self._look_at = 0.0
+        self._wake.set()
 
     def room_for_new(self) -> int:
         return 0 if time.monotonic() >= self._look_at else self._room()

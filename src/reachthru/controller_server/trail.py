@@ -4,11 +4,13 @@ are traces. Every line names the fault's id, which its host agent's lines name a
 import logging
 from collections.abc import Iterable
 
-from reachthru.controller_server.store.changes import Arrived, Stored
+from reachthru.controller_server.model import utc
+from reachthru.controller_server.store.changes import Arrived, Stored, changed_at
 from reachthru.controller_server.store.deliveries import Outcome
 from reachthru.controller_server.store.queries import Pending
 from reachthru.controller_server.store.tables import DONE
 from reachthru.protocol.agent_bus import FaultChange
+from reachthru.protocol.faults import FaultKind
 from reachthru.telemetry.logs import about
 from reachthru.telemetry.traces import Stage, Tracer, attributes_of_bus, now_ns, ns_of
 
@@ -53,12 +55,22 @@ class Trail:
             if self._tracer is not None and moment is not None:
                 stage = Stage(
                     name="process faults",
-                    began_ns=ns_of(moment.timestamp()),
+                    began_ns=ns_of(moment),
                     ended_ns=now_ns(),
                     kind="CONSUMER",
                     attributes=self._store_attributes,
                 )
                 self._tracer.stage(change.fault_id, change, stage)
+
+    def judged(self, changes: Iterable[FaultChange]) -> None:
+        """Stored by this controller, which found a lost host's itself: no agent traces those."""
+        if self._tracer is None:
+            return
+        for change in changes:
+            moment = utc(changed_at(change))
+            if change.kind is FaultKind.HOST_LOST and moment is not None:
+                at_ns = ns_of(moment)
+                self._tracer.change(change.fault_id, change, at_ns, at_ns)
 
     def attempted(self, pending: Pending, outcome: Outcome, began_ns: int) -> None:
         """To tell a sink. Failures are the delivery's to say."""

@@ -18,7 +18,7 @@ from reachthru.host_agent.start_error import StartError
 from reachthru.service import SettingsError
 from reachthru.telemetry.logs import log_as, log_to_stderr
 
-_CHATTY = ("asyncio", "mqtt")
+_CHATTY = ("asyncio", "mqtt", "amqp", "kombu", "stevedore")
 DEFAULT_PATH = Path("/etc/reachthru/host.conf")
 
 

@@ -72,7 +72,7 @@ class Trail:
 
 
 def _detected_ns(change: FaultChange) -> int:
-    return ns_of(datetime.fromisoformat(change.cleared_at or change.raised_at).timestamp())
+    return ns_of(datetime.fromisoformat(change.cleared_at or change.raised_at))
 
 
 UNTRACED = Trail()

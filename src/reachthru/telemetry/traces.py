@@ -10,6 +10,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from oslo_config import cfg
 from reachthru.secret_files import shown_url
 
 _TRACES_PATH = "/v1/traces"
-_NS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
@@ -119,8 +120,9 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def ns_of(timestamp_s: float) -> int:
-    return int(timestamp_s * _NS)
+def ns_of(moment: datetime) -> int:
+    """As `now_ns`, to the microsecond that `moment` has."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def attributes_of_bus(url: str, operation: str) -> dict[str, str | int]:

@@ -24,6 +24,7 @@ from reachthru.controller_server.store.outages import Loss
 from reachthru.protocol.agent_bus import FaultChange, ReportRequest
 from reachthru.protocol.controller_bus import ControllerNews
 from reachthru.protocol.faults import CATALOGUE, FaultKind, FaultStatus
+from reachthru.telemetry.logs import about
 
 NAMED_LIMIT = 10  # instances in a fault's text; all of them are in its `instances`
 
@@ -132,13 +133,21 @@ class HostWatch:
             losses = [self._loss(host, silence_s, at) for host, silence_s in missing]
             stored = await self._ledger.lose_hosts(losses, self._leadership.name)
             for item in stored:
-                _log.error("host %s is lost: %s", item.change.host, item.change.detail)
+                _log.error(
+                    "host %s is lost: %s [fault %s]",
+                    *(item.change.host, item.change.detail, item.change.fault_id),
+                    extra=about(item.change.fault_id),
+                )
             self._feed.take_stored(stored)
         back = [change for host, change in self._active.items() if host not in self._presence.lost]
         if back:
             cleared = [Arrived(_cleared(change, at), at) for change in back]
             for change in back:
-                _log.warning("host %s is back", change.host)
+                _log.warning(
+                    "host %s is back [fault %s]",
+                    *(change.host, change.fault_id),
+                    extra=about(change.fault_id),
+                )
             self._feed.take_stored(await self._ledger.add(cleared))
 
     def _loss(self, host: str, silence_s: float, at: datetime) -> Loss:

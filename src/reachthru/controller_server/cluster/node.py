@@ -100,7 +100,7 @@ class Node:
         self._roll_call: asyncio.Task[None] | None = None
         self.feed.listeners += [
             lambda heard: self.groups.take_faults(heard.changes),
-            partial(_count, metrics),
+            partial(_count, metrics, trail),
             lambda heard: self._fault_events.announce(heard.changes),
         ]
         self.leadership.on_change = self._lead
@@ -156,10 +156,11 @@ class Node:
         return task
 
 
-def _count(metrics: Metrics, heard: Heard) -> None:
+def _count(metrics: Metrics, trail: Trail, heard: Heard) -> None:
     metrics.stored(heard.changes)
     if heard.ours:
         metrics.committed(heard.changes, datetime.now(UTC))
+        trail.judged(heard.changes)
 
 
 async def wait_for_groups(directory: GroupDirectory) -> None:

@@ -35,7 +35,7 @@ CLAIM_MARGIN_S = 3.0
 # Outcomes gather for so long: other sinks' are about to come, for the same transaction.
 GATHER_S = 0.005
 POLL_S = 1.0  # for what other controllers left, or gave back
-AHEAD_MAX = 256  # changes claimed at once
+AHEAD_MAX = 1_000  # changes claimed at once
 DATABASE_RETRY_S = 1.0
 GIVE_BACK_S = 1.0
 FINISH_S = 0.4  # what is on its way at a stop mostly ends within it, and is not told twice

@@ -7,8 +7,14 @@ from msgspec import structs
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from reachthru.controller_server.model import Host, Instance
+from reachthru.controller_server.store.bulk import Insertion, Update
 from reachthru.controller_server.store.tables import OFFLINE, ONLINE, hosts, instances
 from reachthru.protocol.agent_bus import AgentReport, InstanceReport
+
+_KEYS = ("host", "uuid")
+_SEEN = ("name", "state", "interval_ms", "last_seen_at", "registered", "health", "reported_at")
+_ADD_INSTANCES = Insertion(instances, [*_KEYS, *_SEEN])
+_SET_INSTANCES = Update(instances, _KEYS, _SEEN)
 
 
 def store_report(connection: Connection, report: AgentReport, at: str) -> None:
@@ -96,20 +102,5 @@ def _put_instances(
         | {"host": host, "reported_at": at}
         for instance in seen
     ]
-    new = [row for row in rows if row["uuid"] not in known]
-    old = [row for row in rows if row["uuid"] in known]
-    if new:
-        connection.execute(insert(instances), new)
-    if old:
-        values: dict[str, Any] = {
-            name: bindparam(f"new_{name}") for name in old[0] if name not in ("host", "uuid")
-        }
-        connection.execute(
-            update(instances)
-            .where(instances.c.host == bindparam("at_host"), instances.c.uuid == bindparam("of"))
-            .values(**values),
-            [
-                {"at_host": host, "of": row["uuid"]} | {f"new_{name}": row[name] for name in values}
-                for row in old
-            ],
-        )
+    _ADD_INSTANCES.execute(connection, [row for row in rows if row["uuid"] not in known])
+    _SET_INSTANCES.execute(connection, [row for row in rows if row["uuid"] in known])

@@ -81,10 +81,11 @@ class Controller:
     def rss_mib(self) -> float:
         return rss_mib(self._process.pid)
 
-    def wait_until_told(self, leave: int = 0) -> None:
-        """All but `leave` changes, of a sink that answers at random."""
+    def wait_until_told(self, leave_webhook: int = 0) -> None:
+        """Everybody everything; but for the last changes of a webhook that answers at random."""
         until = time.monotonic() + LIMIT_S
-        while any(waiting > leave for waiting in self.backlog().values()):
+        limits = {"webhook": leave_webhook}
+        while any(waiting > limits.get(sink, 0) for sink, waiting in self.backlog().items()):
             if time.monotonic() > until:
                 raise RuntimeError(f"not told: {self.backlog()}: {self.last_words()}")
             time.sleep(LOOK_S)

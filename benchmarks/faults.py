@@ -113,16 +113,15 @@ def _burst(scene: Scene, name: str, database: str | None, raw: Raw) -> list[Resu
     cpu_before_s, rss_before_mib = scene.controller.cpu_s(), scene.controller.rss_mib()
     figures = scene.agents.do("burst")
     # Somebody is always unlucky ten times in a row, and rests for half a minute: not waited for.
-    scene.controller.wait_until_told(leave=FAULTS // 100)
+    scene.controller.wait_until_told(leave_webhook=FAULTS // 10)
     cpu_us = (scene.controller.cpu_s() - cpu_before_s) / FAULTS * 1e6
     rss_mib = scene.controller.rss_mib()
     told = _told_ms(scene, FAULTS)
-    told_s = ", ".join(
-        f"{sink} {told[sink][FAULTS * 99 // 100 - 1] / 1000:.1f} s" for sink in SINKS
-    )
+    told_s = {sink: told[sink][-1] / 1000 for sink in ("log", "mqtt")}
     stored = (
-        f"{_kind(database)}; stored and acknowledged; 99 % told: {told_s}"
-        f" (webhook: every second answer is a 503)"
+        f"{_kind(database)}; stored and acknowledged; all told: log {told_s['log']:.1f} s, mqtt"
+        f" {told_s['mqtt']:.1f} s; 90 % told: webhook, which fails half of the time,"
+        f" {told['webhook'][FAULTS * 9 // 10 - 1] / 1000:.1f} s"
     )
     cpu = f"controller with 3 sinks; the agents' {figures['cpu_us']:.0f}"
     growth_kib = (rss_mib - rss_before_mib) * 1024 / FAULTS

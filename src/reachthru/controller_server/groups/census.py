@@ -227,4 +227,4 @@ class Census:
 
 def _is_news(old: Instance, new: Instance) -> bool:
     """Being seen again is none."""
-    return structs.replace(old, last_seen_at=None) != structs.replace(new, last_seen_at=None)
+    return structs.replace(old, last_seen_at=new.last_seen_at) != new

@@ -6,6 +6,7 @@ Prints `connected`, then obeys lines on stdin, and answers each with a line of J
 
     burst               every guest of every agent fails at once
     steady RATE COUNT   COUNT faults, RATE a second, of guests that take turns
+    reports RATE COUNT  COUNT reports of REFRESH_MIN guests each, RATE a second
     storm HOSTS         every guest of the first HOSTS agents fails, and those agents fall silent
 
 `took_s`: from the first fault until controllers had acknowledged all; `cpu_us`: this process's CPU
@@ -13,6 +14,7 @@ for each.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -25,7 +27,7 @@ import reachthru
 from reachthru.bus import BusDoor, BusUnavailableError, agent_bus
 from reachthru.host_agent.courier import Courier
 from reachthru.host_agent.outbox import Outbox
-from reachthru.host_agent.reporter import PERIOD_S
+from reachthru.host_agent.reporter import PERIOD_S, REFRESH_MIN
 from reachthru.host_agent.store import Store
 from reachthru.protocol.agent_bus import (
     AgentReport,
@@ -88,27 +90,30 @@ class Agent:
         )
         self.outbox.record(change, time.monotonic())
 
+    async def report(self, *, full: bool) -> None:
+        named = self.guests if full else self.guests[:REFRESH_MIN]
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        report = AgentReport(
+            host=self._host,
+            agent_version=reachthru.__version__,
+            sent_at=now,
+            lateness_ms=0.0,
+            guests=len(self.guests),
+            full=full,
+            instances=[_seen(guest, now) for guest in named],
+            waiting=self.outbox.waiting,
+        )
+        await self._bus.send(report)
+
     async def _report(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PERIOD_S):
                     await self._wants_full.wait()
-            except TimeoutError:
-                pass
             full = self._wants_full.is_set()
             self._wants_full.clear()
-            report = AgentReport(
-                host=self._host,
-                agent_version=reachthru.__version__,
-                sent_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-                lateness_ms=0.0,
-                guests=len(self.guests),
-                full=full,
-                instances=[_seen(guest) for guest in self.guests] if full else [],
-                waiting=self.outbox.waiting,
-            )
             try:
-                await self._bus.send(report)
+                await self.report(full=full)
             except BusUnavailableError:
                 self._wants_full.set()
                 await asyncio.sleep(1.0)
@@ -122,9 +127,15 @@ class Agent:
                 self._courier.rewind()
 
 
-def _seen(guest: str) -> InstanceReport:
+def _seen(guest: str, now: str) -> InstanceReport:
     return InstanceReport(
-        uuid=guest, name="vm", state="running", registered=True, interval_ms=1000, health="healthy"
+        uuid=guest,
+        name="vm",
+        state="running",
+        registered=True,
+        interval_ms=1000,
+        last_seen_at=now,
+        health="healthy",
     )
 
 
@@ -145,6 +156,14 @@ async def steady(crowd: list[Agent], rate: float, count: int) -> int:
     return count
 
 
+async def reports(crowd: list[Agent], rate: float, count: int) -> int:
+    began = time.monotonic()
+    for number in range(count):
+        await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+        await crowd[number % len(crowd)].report(full=False)
+    return count
+
+
 async def storm(crowd: list[Agent], hosts: int) -> int:
     for agent in crowd[:hosts]:
         agent.fall_silent()
@@ -158,6 +177,8 @@ async def obey(crowd: list[Agent], line: str) -> dict[str, float]:
         count = await burst(crowd)
     elif word == "steady":
         count = await steady(crowd, float(numbers[0]), int(numbers[1]))
+    elif word == "reports":
+        count = await reports(crowd, float(numbers[0]), int(numbers[1]))
     else:
         count = await storm(crowd, int(numbers[0]))
     async with asyncio.timeout(LIMIT_S):

@@ -52,7 +52,11 @@ class Webhook:
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing: the terminal is for the figures."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                """Nothing: a controller was killed."""
+
+        server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/fault"
@@ -81,10 +85,11 @@ class Controller:
     def rss_mib(self) -> float:
         return rss_mib(self._process.pid)
 
-    def wait_until_told(self, leave: int = 0) -> None:
-        """All but `leave` changes, of a sink that answers at random."""
+    def wait_until_told(self, leave_webhook: int = 0) -> None:
+        """Everybody everything; but for the last changes of a webhook that answers at random."""
         until = time.monotonic() + LIMIT_S
-        while any(waiting > leave for waiting in self.backlog().values()):
+        limits = {"webhook": leave_webhook}
+        while any(waiting > limits.get(sink, 0) for sink, waiting in self.backlog().items()):
             if time.monotonic() > until:
                 raise RuntimeError(f"not told: {self.backlog()}: {self.last_words()}")
             time.sleep(LOOK_S)

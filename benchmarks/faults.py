@@ -24,6 +24,8 @@ GUESTS_EACH = 100
 FAULTS = AGENTS * GUESTS_EACH
 STEADY_RATE = 100  # faults a second
 STEADY_COUNT = 800
+REPORTS_RATE = 100
+REPORTS = 500
 MESSAGE_BYTES = 430  # of a fault change on the bus
 BUSY_SHARE = 0.5  # of the webhook's answers, during the burst
 
@@ -76,7 +78,8 @@ def _play(name: str, url: str, database: str | None, user: str | None, raw: Raw)
         scene = Scene(Path(folder), url, database, user)
         with scene.playing(AGENTS, GUESTS_EACH):
             steady = _steady(scene, name, database)
-            return [*steady, *_burst(scene, name, database, raw)]
+            reports = [_reports(scene, name, database)] if name == "mqtt" else []
+            return [*steady, *reports, *_burst(scene, name, database, raw)]
 
 
 def _steady(scene: Scene, name: str, database: str | None) -> list[Result]:
@@ -94,21 +97,31 @@ def _steady(scene: Scene, name: str, database: str | None) -> list[Result]:
     return [Result(f"fault_steady_p99.{name}", value, "ms", None, detail)]
 
 
+def _reports(scene: Scene, name: str, database: str | None) -> Result:
+    """What presence costs the controller that leads: it writes reports down."""
+    scene.agents.do("reports 20 20")  # nothing else is left to do
+    cpu_before_s = scene.controller.cpu_s()
+    scene.agents.do(f"reports {REPORTS_RATE} {REPORTS}")
+    time.sleep(1.0)
+    cpu_us = (scene.controller.cpu_s() - cpu_before_s) / REPORTS * 1e6
+    detail = f"{REPORTS_RATE}/s of 50 instances, {_kind(database)}; the controller that leads"
+    return Result(f"report_cpu.{name}", cpu_us, "us a report", None, detail)
+
+
 def _burst(scene: Scene, name: str, database: str | None, raw: Raw) -> list[Result]:
     scene.webhook.busy_share = BUSY_SHARE
     cpu_before_s, rss_before_mib = scene.controller.cpu_s(), scene.controller.rss_mib()
     figures = scene.agents.do("burst")
     # Somebody is always unlucky ten times in a row, and rests for half a minute: not waited for.
-    scene.controller.wait_until_told(leave=FAULTS // 100)
+    scene.controller.wait_until_told(leave_webhook=FAULTS // 10)
     cpu_us = (scene.controller.cpu_s() - cpu_before_s) / FAULTS * 1e6
     rss_mib = scene.controller.rss_mib()
     told = _told_ms(scene, FAULTS)
-    told_s = ", ".join(
-        f"{sink} {told[sink][FAULTS * 99 // 100 - 1] / 1000:.1f} s" for sink in SINKS
-    )
+    told_s = {sink: told[sink][-1] / 1000 for sink in ("log", "mqtt")}
     stored = (
-        f"{_kind(database)}; stored and acknowledged; 99 % told: {told_s}"
-        f" (webhook: every second answer is a 503)"
+        f"{_kind(database)}; stored and acknowledged; all told: log {told_s['log']:.1f} s, mqtt"
+        f" {told_s['mqtt']:.1f} s; 90 % told: webhook, which fails half of the time,"
+        f" {told['webhook'][FAULTS * 9 // 10 - 1] / 1000:.1f} s"
     )
     cpu = f"controller with 3 sinks; the agents' {figures['cpu_us']:.0f}"
     growth_kib = (rss_mib - rss_before_mib) * 1024 / FAULTS

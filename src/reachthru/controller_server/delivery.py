@@ -38,7 +38,7 @@ CLAIM_MARGIN_S = 3.0
 # Outcomes gather for so long: other sinks' are about to come, for the same transaction.
 GATHER_S = 0.005
 POLL_S = 1.0  # for what other controllers left, or gave back
-AHEAD_MAX = 256  # changes claimed at once
+AHEAD_MIN, AHEAD_MAX = 64, 500  # changes claimed at once, by a sink that is quick
 DATABASE_RETRY_S = 1.0
 GIVE_BACK_S = 1.0
 FINISH_S = 0.4  # what is on its way at a stop mostly ends within it, and is not told twice
@@ -76,7 +76,7 @@ class DeliveryWorker:
         self._sending: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
         self._late: list[int] = []  # claimed, and not started in time
-        self._ahead = sink.concurrency * 2
+        self._ahead = max(AHEAD_MIN, sink.concurrency * 2)
         self._look_at = 0.0  # monotonic: there may be something due in the database then
         self._resting: list[float] = []  # a heap of such times: what failed here
         self._left_alone_until = 0.0

@@ -1,6 +1,8 @@
 """Who is there: hosts and instances, from agents' reports and last wills.
 
-Every controller hears them and keeps them in memory; the one that leads writes them down.
+Every controller hears them and keeps them in memory; the one that leads writes down what is new:
+most of what agents say is that nothing has changed, and to write that would keep a leader busy with
+some hundred hosts. Where the database missed something, it is asked for again.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from msgspec import structs
 from sqlalchemy import Connection
 
 from reachthru.bus import BusUnavailableError, ControllerBus
@@ -52,6 +55,7 @@ class Inventory:
         self._round_trips = RoundTrips()
         self._heard: set[str] = set()  # since the last roll call
         self._waiting: asyncio.Queue[tuple[str, Operation]] = asyncio.Queue(WAITING_LIMIT)
+        self._missed: set[str] = set()  # hosts of which something was not written down
 
     async def load(self) -> set[str]:
         """What an earlier controller knew, so that its end is no news. Raises `DatabaseError`.
@@ -101,7 +105,10 @@ class Inventory:
         for instance in changes.instances:
             self._events.publish("instance", instance)
         at = iso(now)
-        self._write(report.host, lambda c: inventory.store_report(c, report, at))
+        news = {instance.uuid for instance in changes.instances}
+        named = [seen for seen in report.instances if report.full or seen.uuid in news]
+        written = structs.replace(report, instances=named)
+        self._write(report.host, lambda c: inventory.store_report(c, written, at))
         return changes
 
     def _take_round_trips(self, report: AgentReport, changes: Changes) -> None:
@@ -179,12 +186,13 @@ class Inventory:
         if not self._leads():
             return
         if self._waiting.full():
+            self._missed.add(host)
             _log.error("host %s: its report is not stored: the database is too slow", host)
             return
         self._waiting.put_nowait((host, operation))
 
     async def _store(self, words: list[tuple[str, Operation]]) -> None:
-        """What fails is not repeated: reports come again, and are asked for at a take-over."""
+        """What fails is not repeated: full reports are asked for when the database is back."""
 
         def store_all(connection: Connection) -> None:
             for _host, operation in words:
@@ -192,9 +200,14 @@ class Inventory:
 
         try:
             await self._database.write(store_all)
+            missed, self._missed = self._missed, set()
+            for host in missed:
+                self._bus.offer(host, ReportRequest())
         except DatabaseError as error:
             if error.of_data and len(words) > 1:  # one of them is to blame
                 for word in words:
                     await self._store([word])
             else:
+                if not error.of_data:  # or it would be asked for the same again
+                    self._missed.update(host for host, _operation in words)
                 _log.error("host %s: its report is not stored: %s", words[0][0], error)

@@ -264,6 +264,27 @@ async def test_a_claim_reads_an_index(database):
     assert "TEMP B-TREE" not in steps
 
 
+async def test_the_first_of_a_lane_is_found_by_the_index_of_lanes(ledger_of_a_burst):
+    """Whatever the database believes of a table whose rows it has not counted yet."""
+    asked = deliveries._LOCK_DUE.params(of_sink="log", moment=1e12, room=10)
+
+    def plan(connection):
+        words = asked.compile(connection, compile_kwargs={"literal_binds": True})
+        explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+        return connection.exec_driver_sql(f"{explain} {words}".replace("%", "%%")).all()
+
+    steps = " ".join(str(row) for row in await ledger_of_a_burst._database.read(plan))
+    assert steps.count("deliveries_due") == 1  # what is due; the rest is about its lane
+    assert "deliveries_lane" in steps
+
+
+@pytest.fixture
+async def ledger_of_a_burst(database, arrived):
+    ledger = Ledger(database, ["log", "webhook", "mqtt"], "a")
+    await ledger.add([arrived(seq, instance_uuid=f"i{seq}") for seq in range(3000)])
+    return ledger
+
+
 async def test_the_backlog_has_a_number_and_an_age(two, arrived, clock_s):
     first, _second = two
     await first.add([arrived(1)])

@@ -6,12 +6,14 @@ import uuid
 
 import pytest
 from msgspec import structs
+from sqlalchemy import text
 
 from reachthru.bus import agent_bus, controller_bus
 from reachthru.controller_server import inventory as inventory_module
 from reachthru.controller_server.events import EventHub
 from reachthru.controller_server.groups.census import Census
 from reachthru.controller_server.inventory import Inventory
+from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.inventory import load_hosts, load_instances
 from reachthru.protocol.agent_bus import AgentOffline, ReportRequest
 
@@ -196,3 +198,41 @@ async def test_whoever_takes_over_writes_down_who_is_offline_and_asks_all_for_re
         assert await anext(aiter(agent.messages())) == ReportRequest()
         for task in writing:
             task.cancel()
+
+
+async def test_what_has_not_changed_is_not_written_again(inventory, make_report, database):
+    inventory.take_report(make_report("a", "b"))
+    await until_stored(database, [("a", "compute-0"), ("b", "compute-0")])
+    await database.write(lambda c: c.execute(text("UPDATE instances SET name = 'written before'")))
+    inventory.take_report(make_report("a", full=False))
+    inventory.take_report(make_report("c", full=False))
+    await until_stored(database, [(uuid, "compute-0") for uuid in "abc"])
+    rows = {row.uuid: row.name for row in await database.read(load_instances)}
+    assert (rows["a"], rows["b"]) == ("written before", "written before")
+    assert rows["c"] != "written before"
+
+
+async def test_what_the_database_missed_is_asked_for_once_it_takes_writes(
+    inventory, bus, make_report, database, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(bus, "offer", lambda host, message: asked.append((host, type(message))))
+    write, failures = database.write, []
+
+    async def fail_once(operation):
+        if not failures:
+            failures.append(operation)
+            raise DatabaseError("disk full")
+        return await write(operation)
+
+    monkeypatch.setattr(database, "write", fail_once)
+    inventory.take_report(make_report("a"))
+    async with asyncio.timeout(20):
+        while not failures:
+            await asyncio.sleep(0.005)
+    assert asked == []
+    inventory.take_report(make_report("a", full=False))
+    async with asyncio.timeout(20):
+        while not asked:
+            await asyncio.sleep(0.005)
+    assert asked == [("compute-0", ReportRequest)]

@@ -83,14 +83,14 @@ class Update:
             .values({name: bindparam(f"of_{name}") for name in columns})
         )
 
-    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Returns how many were there."""
         if not rows:
-            return
+            return 0
         if connection.dialect.name == "postgresql":
-            connection.execute(self._on_postgresql, _as_json(rows))
-        else:
-            named = [{f"of_{name}": value for name, value in row.items()} for row in rows]
-            connection.execute(self._on_sqlite, named)
+            return connection.execute(self._on_postgresql, _as_json(rows)).rowcount
+        named = [{f"of_{name}": value for name, value in row.items()} for row in rows]
+        return connection.execute(self._on_sqlite, named).rowcount
 
 
 def _is_any(of: ColumnElement[Any], name: str) -> ColumnElement[bool]:

@@ -4,16 +4,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from reachthru.controller_server.model import Host, Instance
+from reachthru.controller_server.store.bulk import Insertion, Update
 from reachthru.controller_server.store.tables import OFFLINE, ONLINE, hosts, instances
 from reachthru.protocol.agent_bus import AgentReport, InstanceReport
+
+_KEYS = ("host", "uuid")
+_SEEN = ("name", "state", "interval_ms", "last_seen_at", "registered", "health", "reported_at")
+_HOST = ("state", "agent_version", "guests", "lateness_ms", "reported_at", "said_goodbye")
+_ADD_HOST = Insertion(hosts, ["host", *_HOST])
+_SET_HOST = Update(hosts, ["host"], _HOST)
+_ADD_INSTANCES = Insertion(instances, [*_KEYS, *_SEEN])
+_SET_INSTANCES = Update(instances, _KEYS, _SEEN)
 
 
 def store_report(connection: Connection, report: AgentReport, at: str) -> None:
     """`at` is when the report came, ISO 8601. A full report removes what it does not name."""
     _put_host(connection, report, at)
+    if not (report.full or report.instances or report.gone):
+        return
     known = set(connection.scalars(select(instances.c.uuid).where(instances.c.host == report.host)))
     named = {instance.uuid: instance for instance in report.instances}
     _put_instances(connection, report.host, named.values(), known, at)
@@ -75,7 +86,8 @@ def load_instances(connection: Connection) -> list[Instance]:
 
 
 def _put_host(connection: Connection, report: AgentReport, at: str) -> None:
-    values = {
+    row = {
+        "host": report.host,
         "state": ONLINE,
         "agent_version": report.agent_version,
         "guests": report.guests,
@@ -83,9 +95,8 @@ def _put_host(connection: Connection, report: AgentReport, at: str) -> None:
         "reported_at": at,
         "said_goodbye": False,
     }
-    changed = connection.execute(update(hosts).where(hosts.c.host == report.host).values(**values))
-    if not changed.rowcount:
-        connection.execute(insert(hosts), {"host": report.host, **values})
+    if not _SET_HOST.execute(connection, [row]):
+        _ADD_HOST.execute(connection, [row])
 
 
 def _put_instances(
@@ -96,20 +107,5 @@ def _put_instances(
         | {"host": host, "reported_at": at}
         for instance in seen
     ]
-    new = [row for row in rows if row["uuid"] not in known]
-    old = [row for row in rows if row["uuid"] in known]
-    if new:
-        connection.execute(insert(instances), new)
-    if old:
-        values: dict[str, Any] = {
-            name: bindparam(f"new_{name}") for name in old[0] if name not in ("host", "uuid")
-        }
-        connection.execute(
-            update(instances)
-            .where(instances.c.host == bindparam("at_host"), instances.c.uuid == bindparam("of"))
-            .values(**values),
-            [
-                {"at_host": host, "of": row["uuid"]} | {f"new_{name}": row[name] for name in values}
-                for row in old
-            ],
-        )
+    _ADD_INSTANCES.execute(connection, [row for row in rows if row["uuid"] not in known])
+    _SET_INSTANCES.execute(connection, [row for row in rows if row["uuid"] in known])

@@ -5,14 +5,15 @@ shortly before its last report that the one may have come of the other.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Select, or_, select, update
+from sqlalchemy import Connection, Select, or_, select
 
 from reachthru.controller_server.model import iso, utc
+from reachthru.controller_server.store.bulk import Statement, Update
 from reachthru.controller_server.store.changes import Arrived, Stored, add_changes
 from reachthru.controller_server.store.tables import fault_changes, faults
 from reachthru.controller_server.store.tail import load_changes
@@ -22,6 +23,16 @@ from reachthru.protocol.faults import FaultKind, FaultStatus
 BEFORE_S = 60.0  # before the host's last report
 # What an agent brings when it is back was raised before; it brings it within this.
 LATE_S = 3600.0
+
+_SET_INSTANCES = Update(faults, ["id"], ["instances"])
+_SET_CAUSE = Update(faults, ["id"], ["correlated_to"])
+_RAISED_AT = Statement(
+    lambda among: select(faults.c.id, faults.c.host, faults.c.raised_at).where(
+        among(faults.c.host, "hosts"),
+        faults.c.status == FaultStatus.RAISED.value,
+        faults.c.instance_uuid != "",
+    )
+)
 
 
 class Outage(Struct, frozen=True):
@@ -51,19 +62,15 @@ def lose_hosts(
     lost = {row.host for row in rows}
     new = [loss for loss in losses if loss.arrived.change.host not in lost]
     stored = add_changes(connection, [loss.arrived for loss in new], sinks).stored
-    for loss in new:
-        change = loss.arrived.change
-        connection.execute(
-            update(faults).where(faults.c.id == change.fault_id).values(instances=loss.instances)
-        )
-        rows = connection.execute(
-            select(faults.c.id, faults.c.raised_at).where(
-                faults.c.host == change.host,
-                faults.c.status == FaultStatus.RAISED.value,
-                faults.c.instance_uuid != "",
-            )
-        )
-        _put_under(connection, _outages(connection, [change.host]), change.host, rows)
+    _SET_INSTANCES.execute(
+        connection,
+        [{"id": loss.arrived.change.fault_id, "instances": loss.instances} for loss in new],
+    )
+    hosts = [loss.arrived.change.host for loss in new]
+    raised: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in connection.execute(_RAISED_AT.of(connection), {"hosts": hosts}) if hosts else ():
+        raised[row.host].append((row.id, row.raised_at))
+    _put_under(connection, raised)
     return stored
 
 
@@ -82,29 +89,22 @@ def correlate(connection: Connection, stored: Sequence[Stored]) -> None:
         change = item.change
         if change.status is FaultStatus.RAISED and change.instance_uuid:
             raised[change.host].append((change.fault_id, change.raised_at))
+    _put_under(connection, raised)
+
+
+def _put_under(connection: Connection, raised: Mapping[str, list[tuple[str, str]]]) -> None:
+    """`raised`: faults of instances, (id, raised_at), by host."""
     if not raised:
         return
-    outages = _outages(connection, raised)
-    for host in {outage.host for outage in outages}:
-        _put_under(connection, outages, host, raised[host])
-
-
-def _put_under(
-    connection: Connection,
-    outages: Sequence[Outage],
-    host: str,
-    raised: Iterable[tuple[str, str]],
-) -> None:
-    """`raised`: faults of the host's instances, (id, raised_at)."""
-    for fault_id, raised_at in raised:
-        moment = utc(raised_at)
-        for outage in outages:
-            if outage.host == host and moment is not None and outage.covers(moment):
-                connection.execute(
-                    update(faults)
-                    .where(faults.c.id == fault_id)
-                    .values(correlated_to=outage.fault_id)
-                )
+    under = {}
+    for outage in _outages(connection, raised):
+        for fault_id, raised_at in raised[outage.host]:
+            moment = utc(raised_at)
+            if moment is not None and outage.covers(moment):
+                under[fault_id] = outage.fault_id
+    _SET_CAUSE.execute(
+        connection, [{"id": id, "correlated_to": cause} for id, cause in sorted(under.items())]
+    )
 
 
 def _outages(connection: Connection, hosts: Iterable[str]) -> list[Outage]:

@@ -35,9 +35,21 @@ class Terminal:
     def type(self, lines):
         os.write(self._master, "".join(f"{line}\n" for line in lines).encode())
 
-    def press(self, key):
-        os.write(self._master, key.encode())
-        time.sleep(0.5)  # what is typed before QEMU has ended, it takes with it
+    def interrupt(self, timeout_s):
+        """Ctrl-C, and returns when the shell is back. Raises `TimeoutError`.
+
+        What is typed before the program has ended is its own: the shell is called again and again.
+        """
+        os.write(self._master, b"\x03")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.type(["echo shell''-is-back"])
+            try:
+                self.read_until("shell-is-back", 1)
+                return
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
 
     def run(self, lines, timeout_s):
         """Types a command. Returns what it printed, and its exit code."""

@@ -126,19 +126,18 @@ async def test_a_restart_of_the_controller_is_no_news(cloud, pair):
 
 
 async def test_groups_at_rest_are_what_operators_see(cloud, pair):
-    one, two = pair
-    assert cloud.get("/v1/groups") == {
-        "groups": [
-            {
-                "id": "ours",
-                "name": "ours",
-                "members": [
-                    {"uuid": one.uuid, "name": one.uuid, "host": "host-a", "state": "active"},
-                    {"uuid": two.uuid, "name": two.uuid, "host": "host-b", "state": "active"},
-                ],
-            }
-        ]
-    }
+    members = [
+        {
+            "uuid": guest.uuid,
+            "name": guest.uuid,
+            "host": host,
+            "state": "active",
+            "verdict": "unwatched",  # no heartbeat, yet
+        }
+        for guest, host in zip(pair, ("host-a", "host-b"), strict=True)
+    ]
+    group = {"id": "ours", "name": "ours", "members": members, "verdict": "unwatched"}
+    assert cloud.get("/v1/groups") == {"groups": [group], "total": 1}
     assert cloud.get("/v1/groups/nobody") == {}
 
 

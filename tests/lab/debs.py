@@ -1,9 +1,13 @@
 """Our Debian packages, built as `make deb` does it."""
 
+import re
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+VERSION = re.search(
+    r'^__version__ = "(.*)"', (ROOT / "src/reachthru/__init__.py").read_text(), re.M
+)[1]
 # Wherever a package may leave something; dpkg and apt keep books of their own.
 _LIST_FILES = (
     "find /etc /usr /lib /opt /srv /run/reachthru /var/lib"

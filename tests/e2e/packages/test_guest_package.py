@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from lab.debs import ROOT, assert_purged, build_debs, note_files
+from lab.debs import ROOT, VERSION, assert_purged, build_debs, note_files
 
-OLD, NEW = "0.0.9", "0.1.0"
+OLD, NEW = "0.0.9", VERSION
 ELEMENT = ROOT / "packaging/image/elements/reachthru-guest"
 
 
@@ -120,7 +120,7 @@ def test_a_removal_is_no_fault_and_a_purge_leaves_nothing(vm, watch):
 def test_the_image_element_puts_it_into_an_image(vm, stack):
     """diskimage-builder runs this script in the image's chroot; here the VM is the image."""
     vm.check(
-        "mkdir /tmp/element; cp /debs/reachthru-guest_0.1.0_*.deb /tmp/element/;"
+        f"mkdir /tmp/element; cp /debs/reachthru-guest_{NEW}_*.deb /tmp/element/;"
         " echo '[heartbeat]\ninterval_ms = 700' >/tmp/element/guest.toml;"
         " DIB_REACHTHRU_GUEST_FOLDER=/tmp/element bash /debs/element-install"
     )

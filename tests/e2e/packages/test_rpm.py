@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from lab.debs import ROOT
+from lab.debs import ROOT, VERSION
 
 COMMANDS = {
     "guest": ["reachthru-guest"],
@@ -17,7 +17,7 @@ COMMANDS = {
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("root")
     subprocess.run([ROOT / "tools/build-rpm"], check=True)
-    packages = sorted((ROOT / "build").glob("reachthru-*.rpm"))
+    packages = sorted((ROOT / "build").glob(f"reachthru-*-{VERSION}-*.rpm"))
     assert len(packages) == 4
     # The scripts want a system's users; what they say is the deb's, which a VM has tried.
     install = ["rpm", "--root", folder, "--nodeps", "--noscripts", "--install", *packages]
@@ -44,7 +44,7 @@ def test_a_part_is_whole(root, part):
             text=True,
             check=True,
         )
-        assert done.stdout.split()[-1] == "0.1.0"
+        assert done.stdout.split()[-1] == VERSION
 
 
 def test_what_pypi_brought_is_neither_asked_for_nor_offered(root):

@@ -38,8 +38,8 @@ ANSWERS_PER_S = 50.0
 ANSWER_BURST = 100
 UNSENT_LIMIT_BYTES = 8 * 1024
 IN_TRANSIT_S = 0.050  # an answer may be read so long after the guest's end was closed
-FEW_BYTES = 512  # answers are seldom longer; lines in there are not counted beforehand
-CROWD_LINES = 100  # more than this after them, and lines are skimmed before they are split
+CROWD_LINES = 100  # more than this in one read, and they are skimmed before they are split
+FEW_BYTES = 320  # an answer with its envelope; what is shorter can't hold many lines more
 
 # A line that holds this is the guest's sign of life, whatever else it floods us with.
 _ANSWER = b'"challenge_response"'
@@ -170,7 +170,7 @@ class Channel:
             return False
         if not data:
             return False
-        if data.count(b"\n", FEW_BYTES) > CROWD_LINES:
+        if len(data) > FEW_BYTES and data.count(b"\n") > CROWD_LINES:
             data = self._skim(data, now)
         lines = self._link.split(data)
         # One line a tick is less than MESSAGES_PER_S, and need not be counted.

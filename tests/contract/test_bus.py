@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 
+import msgspec
 import pytest
 
 from reachthru.bus import BusRefusedError, BusUnavailableError, agent_bus, controller_bus
@@ -13,12 +14,14 @@ from reachthru.protocol.agent_bus import (
     AgentOffline,
     AgentReport,
     FaultAck,
+    FaultBatch,
     FaultChange,
     GroupAck,
     GroupBroadcast,
     GroupDelivery,
     ReportRequest,
     encode,
+    read_batch,
 )
 from reachthru.protocol.controller_bus import ControllerNews
 
@@ -129,6 +132,20 @@ async def test_work_goes_to_exactly_one_controller_and_to_each_its_share(sharing
     assert sorted(seq for share in seqs for seq in share) == list(range(300))
     assert all(len(share) > 50 for share in seqs)
     assert all(share == sorted(share) for share in seqs)
+
+
+async def test_a_batch_of_faults_goes_to_one_controller_whole_and_in_order(sharing_carrier):
+    agent = agent_bus(sharing_carrier.url, "compute-0")
+    controllers = [controller_bus(sharing_carrier.url, name) for name in ("a", "b")]
+    faults = [fault(seq) for seq in range(1, 51)]
+    raws = [msgspec.Raw(encode(change)) for change in faults]
+    async with joined(agent, *controllers), gathering(*controllers) as heard:
+        await agent.send(FaultBatch(host="compute-0", changes=raws))
+        await until(lambda: any(heard))
+        await asyncio.sleep(0.1)  # nobody else is to hear it
+    ((host, batch),) = [*heard[0], *heard[1]]
+    assert host == "compute-0"
+    assert list(read_batch(batch)) == faults
 
 
 async def test_what_a_killed_controller_would_have_got_goes_to_the_others(sharing_carrier):

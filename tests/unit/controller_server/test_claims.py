@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import uuid
 
 import pytest
 from sqlalchemy import select, text
@@ -281,7 +282,7 @@ async def test_the_first_of_a_lane_is_found_by_the_index_of_lanes(ledger_of_a_bu
 @pytest.fixture
 async def ledger_of_a_burst(database, arrived):
     ledger = Ledger(database, ["log", "webhook", "mqtt"], "a")
-    await ledger.add([arrived(seq, instance_uuid=f"i{seq}") for seq in range(3000)])
+    await ledger.add([arrived(seq, instance_uuid=str(uuid.uuid4())) for seq in range(10_000)])
     return ledger
 
 

@@ -43,6 +43,8 @@ GOALS = {
     "guest_rss.vm": Goal(value=14),
     "guest_start": Goal(value=150),
     "guest_cpu.1000ms": Goal(value=0.1),
+    "page_first_view": Goal(value=1000),
+    "page_first_view_bytes": Goal(value=200_000),
 }
 
 

@@ -156,10 +156,17 @@ class Controller:
         return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
 
     async def get(self, path):
+        return await self.call("GET", path)
+
+    async def call(self, method, path, **body):
         def ask():
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.api_port}{path}", timeout=10
-            ) as answer:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{self.api_port}{path}",
+                json.dumps(body).encode() if body else None,
+                {"Content-Type": "application/json"},
+                method=method,
+            )
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 text = answer.read().decode()
                 return text if path == "/metrics" else json.loads(text)
 

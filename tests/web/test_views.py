@@ -90,6 +90,18 @@ async def test_a_cleared_fault_shows_both_its_changes(open_page, cloud):
     await expect(facts).to_contain_text("the guest says that it is healthy")
 
 
+async def test_a_fault_in_a_maintenance_window_says_so_and_is_told_after_it(open_page, cloud):
+    host = cloud.hosts["compute-14"]
+    window = await cloud.controller.call("POST", "/v1/maintenance", host=host.host, for_s=600)
+    fault_id = await host.raise_fault(next(iter(host.guests)), "unhealthy", "check a: too hot")
+    page = await open_page(f"faults/{fault_id}")
+    await expect(row(page, "webhook")).to_contain_text("In maintenance")
+    await expect(page.locator("dl")).to_contain_text(window["id"])
+    await cloud.controller.call("DELETE", f"/v1/maintenance/{window['id']}")
+    await expect(row(page, "webhook")).to_contain_text("Told")  # without a reload
+    await host.clear_fault(fault_id)
+
+
 async def test_a_host_shows_its_agent_and_its_guests(open_page, cloud):
     host, name, _id = cloud.told["lost"]
     page = await open_page(f"hosts/{host.host}")

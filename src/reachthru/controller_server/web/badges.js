@@ -40,7 +40,7 @@ export function statusBadge(status) {
   return status === "raised" ? badge("failing", "Open") : badge("well", "Cleared");
 }
 
-const DELIVERY_LOOK = { done: "well", pending: "excused", failed: "failing" };
+const DELIVERY_LOOK = { done: "well", pending: "excused", failed: "failing", suppressed: "excused" };
 export function deliveryBadge(delivery) {
   const retries = delivery.state === "pending" && delivery.last_error;
   const look = retries ? "unwell" : (DELIVERY_LOOK[delivery.state] ?? "unknown");
@@ -48,6 +48,7 @@ export function deliveryBadge(delivery) {
     done: "Told",
     pending: retries ? "Trying again" : "On its way",
     failed: "Refused",
+    suppressed: "In maintenance",
   };
   return badge(look, text[delivery.state] ?? words(delivery.state));
 }

@@ -41,6 +41,7 @@ function told(fault) {
   const open = fault.deliveries.filter((delivery) => delivery.state !== "done");
   if (!fault.deliveries.length) return muted("no sinks");
   if (!open.length) return muted(`all ${fault.deliveries.length}`);
+  if (fault.maintenance) return deliveryBadge(open[0]);
   return h(
     "span",
     { class: "stack" },

@@ -74,8 +74,10 @@ export class Fault {
     refill(this.facts, faultFacts(changes));
     for (const [status, change] of Object.entries(this.changes))
       change.update(changes.find((item) => item.status === status));
-    // Attempts to tell a sink are no news that the controller spreads.
-    this.goesOn = fault.deliveries.some((delivery) => delivery.state === "pending");
+    // Attempts to tell a sink are no news that the controller spreads, nor is a window's end.
+    this.goesOn = fault.deliveries.some(
+      ({ state }) => state === "pending" || (state === "suppressed" && fault.status === "raised"),
+    );
     refill(this.instances, fault.instances.length ? carried(fault.instances) : null);
   }
 }
@@ -130,6 +132,10 @@ function faultFacts(changes) {
             "the loss of its host",
           )
         : null,
+    ],
+    [
+      "Maintenance window, because of which nobody is told",
+      fault.maintenance ? h("span", { class: "mono" }, fault.maintenance) : null,
     ],
     ["Id", h("span", { class: "mono" }, fault.id)],
   ]);

@@ -156,6 +156,8 @@ async def test_what_began_and_ended_within_the_window_is_never_told(
     assert await told(ledger) == []
     assert await marks(ledger) == {"f": window, "at once": window}
     assert await ledger.catch_up("new sink", 100, None) == 0  # nor is one that comes later
+    await ledger.add([arrived(4, fault_id="later")])  # ... and it keeps nothing waiting
+    assert await told(ledger) == [("later", "raised")]
 
 
 async def test_the_end_of_a_fault_that_was_told_is_told_within_a_window_too(

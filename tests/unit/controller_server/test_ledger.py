@@ -95,6 +95,14 @@ async def test_stages_are_those_of_the_agent_and_the_controllers(ledger, arrived
     ]
 
 
+async def test_what_was_read_before_its_time_was_known_is_told_with_it(ledger, arrived):
+    (stored,) = await ledger.add([arrived(1)])
+    (pending,) = await ledger.claim(log(ledger), 9)
+    done = Outcome(change_id=pending.change_id, sink="log", state="done", attempts=1)
+    await ledger.settle(log(ledger), [done])  # writes the time down
+    assert ledger.stage(stored.id) == {"stored": pending.fault.stages_ms["stored"]}
+
+
 async def test_an_agents_time_that_is_no_time_costs_the_stage_only(ledger, arrived):
     await ledger.add([arrived(1, raised_at="yesterday")])
     (fault,) = await faults(ledger)

@@ -36,6 +36,9 @@ from reachthru.controller_server.store.tail import list_ids
 from reachthru.protocol.faults import FaultStatus
 
 
+WRITTEN_KEPT = 2_000  # changes: more than all workers of a controller hold
+
+
 class Taker(Protocol):
     """Who tells a sink what is due; a delivery's worker."""
 
@@ -59,6 +62,8 @@ class Ledger:
         self._owner = owner
         # When a change was committed is known only afterwards: it is written with what comes next.
         self._stored_ms: dict[int, float] = {}
+        # What was read before it was written, and is told after that, needs it still.
+        self._written_ms: dict[int, float] = {}
         self._writes_stored_ms = False
         self._takers: list[Taker] = []
 
@@ -84,8 +89,8 @@ class Ledger:
         return added.stored
 
     def stage(self, change_id: int) -> dict[str, float]:
-        """When the change was committed, for its `stages_ms`, where that is not written yet."""
-        stored_ms = self._stored_ms.get(change_id)
+        """When the change was committed, for its `stages_ms`, where it was read without that."""
+        stored_ms = self._stored_ms.get(change_id, self._written_ms.get(change_id))
         return {} if stored_ms is None else {"stored": stored_ms}
 
     def _note_stored(self, stored: Sequence[Stored]) -> None:
@@ -150,8 +155,11 @@ class Ledger:
             following = await self._database.write(operation)
         finally:
             self._writes_stored_ms = False
-        for change_id in carried:
+        for change_id, stored_ms in carried.items():
+            self._written_ms[change_id] = stored_ms
             del self._stored_ms[change_id]
+        for change_id in list(self._written_ms)[:-WRITTEN_KEPT]:
+            del self._written_ms[change_id]
         return following
 
     async def give_back(self, claimer: Claimer, change_ids: Collection[int] | None = None) -> None:

@@ -35,7 +35,6 @@ from reachthru.controller_server.store.tables import fault_changes
 from reachthru.controller_server.store.tail import list_ids
 from reachthru.protocol.faults import FaultStatus
 
-
 WRITTEN_KEPT = 2_000  # changes: more than all workers of a controller hold
 
 

@@ -154,8 +154,8 @@ class Ledger:
             following = await self._database.write(operation)
         finally:
             self._writes_stored_ms = False
-        for change_id, stored_ms in carried.items():
-            self._written_ms[change_id] = stored_ms
+        for change_id, ms in carried.items():
+            self._written_ms[change_id] = ms
             del self._stored_ms[change_id]
         for change_id in list(self._written_ms)[:-WRITTEN_KEPT]:
             del self._written_ms[change_id]

@@ -94,7 +94,7 @@ def test_who_is_killed_is_started_again_and_the_fault_is_still_there(vm, unit):
 
 
 def test_a_compute_node_alone_has_the_doctor_too(vm):
-    vm.check("apt-get remove -y reachthru-controller reachthru-guest", timeout_s=280)
+    vm.check("apt-get remove -y reachthru-controller", timeout_s=280)
     found = vm.run("reachthru doctor --role host --json", 60)
     wrong = [one["check"] for one in json.loads(found.output)["findings"] if one["mark"] == "wrong"]
     assert (found.exit_code, wrong) == (1, ["broker"])

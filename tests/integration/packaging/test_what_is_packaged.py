@@ -73,7 +73,7 @@ def test_systemd_takes_the_unit_and_finds_it_tight(part, tmp_path):
     [
         ("base", []),
         ("host", ["host", "tracing"]),
-        ("controller", ["controller", "openstack", "postgresql", "tracing"]),
+        ("controller", ["controller", "host", "openstack", "postgresql", "tracing"]),
     ],
 )
 def test_the_lock_has_all_that_a_part_needs_by_hash(lock, extras):

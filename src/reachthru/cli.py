@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 
 from reachthru import __version__
 from reachthru.operator import completion
@@ -60,15 +61,23 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     asked = next((word for word in words if not word.startswith("-")), None)
     for name, (module, summary) in _COMMANDS.items():
-        if importlib.util.find_spec(module.rpartition(".")[0]) is None:
-            continue  # Debian's packages leave the demo out
+        if not _is_there(module):
+            continue  # no package has the demo, and the host's has little but the doctor
         if name == asked:
             importlib.import_module(module).add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=summary)
-    if asked == "validate":
+    if asked == "validate" and asked in subparsers.choices:
         subparsers.choices[asked].add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _is_there(module: str) -> bool:
+    """Imports nothing, not even the package that the module is in."""
+    package = importlib.util.find_spec(module.rpartition(".")[0])
+    if package is None:
+        return False
+    return PathFinder.find_spec(module, package.submodule_search_locations) is not None
 
 
 if __name__ == "__main__":

@@ -105,7 +105,8 @@ class SystemdVm(QemuVm):
         self._disks = (disk, debs)
 
     def _command(self) -> list[str]:
-        command = super()._command()
+        # Two: dpkg unpacks with one and writes with the other, and daemons start side by side.
+        command = [*super()._command(), "-smp", "2"]
         for disk in self._disks:
             command += ["-drive", f"file={disk},format=raw,if=virtio,snapshot=on"]
         command[command.index("-append") + 1] += " systemd.show_status=0 net.ifnames=0"

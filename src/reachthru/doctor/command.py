@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from reachthru import findings
@@ -10,11 +11,13 @@ from reachthru.doctor import terminal
 from reachthru.findings import Finding
 from reachthru.operator import api
 
-ROLES = {
+_SETTINGS = {
     "guest": Path("/etc/reachthru/guest.toml"),
     "host": Path("/etc/reachthru/host.conf"),
     "controller": Path("/etc/reachthru/controller.conf"),
 }
+# A compute node's package brings what looks at a compute node only.
+ROLES = {role: path for role, path in _SETTINGS.items() if find_spec(f"reachthru.doctor.{role}")}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -13,7 +13,8 @@ from lab.systemd_vm import SystemdVm, build_system, make_ext4
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.packages)
+            if not item.get_closest_marker("every_run"):
+                item.add_marker(pytest.mark.packages)
             item.add_marker(pytest.mark.timeout(1200))
 
 

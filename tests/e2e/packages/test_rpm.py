@@ -7,9 +7,9 @@ import pytest
 from lab.debs import ROOT, VERSION
 
 COMMANDS = {
-    "guest": ["reachthru-guest"],
-    "host": ["reachthru-host"],
-    "controller": ["reachthru-controller", "reachthru"],
+    "guest": ["bin/reachthru-guest"],
+    "host": ["bin/reachthru-host", "lib/reachthru/host/bin/reachthru"],
+    "controller": ["bin/reachthru-controller", "lib/reachthru/controller/bin/reachthru"],
 }
 
 
@@ -34,7 +34,7 @@ def test_a_part_is_whole(root, part):
     ):
         assert (root / file).is_file()
     for command in COMMANDS[part]:
-        script = (root / "usr/bin" / command).read_text()
+        script = (root / "usr" / command).read_text()
         assert script.startswith("#!/usr/bin/python3.11 -IS\n")
         moved = script.replace("/usr/lib/reachthru", f"{root}/usr/lib/reachthru")
         done = subprocess.run(

@@ -70,7 +70,11 @@ def test_systemd_takes_the_unit_and_finds_it_tight(part, tmp_path):
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("base", []), ("host", ["host"]), ("controller", ["controller", "openstack", "postgresql"])],
+    [
+        ("base", []),
+        ("host", ["host", "tracing"]),
+        ("controller", ["controller", "host", "openstack", "postgresql", "tracing"]),
+    ],
 )
 def test_the_lock_has_all_that_a_part_needs_by_hash(lock, extras):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -70,6 +70,9 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(bench, capsys):
 
 def test_names_come_through_make():
     shown = subprocess.run(
-        ["make", "-n", "bench", "BENCH=heartbeat guest"], capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "bench", "BENCH=heartbeat guest"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert shown.stdout.rstrip().endswith("python -m benchmarks heartbeat guest")

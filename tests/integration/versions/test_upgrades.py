@@ -127,8 +127,8 @@ def detected(cloud: Cloud) -> Counter[tuple[str, str, str]]:
     found: Counter[tuple[str, str, str]] = Counter()
     for host in HOSTS:
         for line in (cloud.folder / f"{host}.log").read_text().splitlines():
-            words = line.split("ledger: ")[-1].split()
-            if "host_agent.ledger" in line and words[3].rstrip(":") in ("raised", "cleared"):
+            words = line.split("reachthru.faults: ")[-1].split()
+            if "reachthru.faults: " in line and words[3].rstrip(":") in ("raised", "cleared"):
                 found[words[0], words[2], words[3].rstrip(":")] += 1
     return found
 

@@ -60,7 +60,7 @@ def convert(made):
 def test_what_was_new_is_traced_from_its_arrival(trail, recorder):
     arrived = Arrived(convert(change()), datetime(2026, 1, 1, second=1, tzinfo=UTC))
     trail.stored(
-        [arrived, Arrived(convert(change("f-2")), arrived.at)], [Stored(7, arrived.change)]
+        [arrived, Arrived(convert(change("f-2")), arrived.at)], [Stored(7, arrived.change, arrived.at)]
     )
     ((fault_id, stage),) = recorder.stages
     assert (fault_id, stage.name, stage.kind) == ("f-1", "process faults", "CONSUMER")
@@ -82,7 +82,7 @@ def test_stages_are_said_to_whoever_debugs_and_to_nobody_else(trail, caplog):
         caplog.set_level(level)
         trail.received(convert(change()))
         item = Arrived(convert(change()), datetime.now(UTC))
-        trail.stored([item], [Stored(1, item.change)])
+        trail.stored([item], [Stored(1, item.change, item.at)])
         assert len(caplog.records) == lines
         assert all(record.extra == {"fault_id": "f-1"} for record in caplog.records)
         assert all("fault f-1: raised: " in record.message for record in caplog.records)

@@ -19,6 +19,7 @@ from reachthru.doctor.machine import Process
 from reachthru.doctor.run import Check, run_checks
 from reachthru.findings import Finding, ok, warning, wrong
 from reachthru.host_agent.cli import DEFAULT_PATH
+from reachthru.host_agent.discovery.directory import FILE_NAME
 from reachthru.host_agent.settings import HostSettings, load
 from reachthru.operator.api import DEFAULT_URL, Api, ApiError
 from reachthru.service import SettingsError
@@ -73,7 +74,8 @@ def _check_directory(host: Host) -> Iterator[Finding]:
         remedy = "[directory] path must be where the sockets are made"
         yield wrong("ports", f"{folder} is not there", remedy)
         return
-    sockets = sorted(str(file) for file in folder.glob("*.sock"))
+    # Others have sockets there too, such as a guest daemon for its applications.
+    sockets = sorted(str(file) for file in folder.iterdir() if FILE_NAME.fullmatch(file.name))
     yield ok("ports", f"{folder}: {len(sockets)} sockets")
     yield from judge_sockets(sockets, host)
 

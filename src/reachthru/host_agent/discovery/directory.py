@@ -36,7 +36,7 @@ BACKOFF_MAX_S = 5.0
 ID_LIMIT_CHARS = 64
 
 _PORT_NAMES = "|".join(re.escape(name) for name in PORT_DIALECTS)
-_FILE_NAME = re.compile(rf"({_PORT_NAMES})\.([!-.0-~]{{1,{ID_LIMIT_CHARS}}})\.sock")  # no slash
+FILE_NAME = re.compile(rf"({_PORT_NAMES})\.([!-.0-~]{{1,{ID_LIMIT_CHARS}}})\.sock")  # no slash
 _CAME = flags.CREATE | flags.MOVED_TO
 _WENT = flags.DELETE | flags.MOVED_FROM
 _FOLDER_WENT = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
@@ -159,7 +159,7 @@ class DirectoryDiscovery(Discovery):
         self._sink.synced(set(self._ports_of))
 
     def _appear(self, name: str) -> None:
-        match = _FILE_NAME.fullmatch(name)
+        match = FILE_NAME.fullmatch(name)
         inode = self._inode(name)
         if match is None or inode is None:
             return

@@ -60,7 +60,8 @@ def convert(made):
 def test_what_was_new_is_traced_from_its_arrival(trail, recorder):
     arrived = Arrived(convert(change()), datetime(2026, 1, 1, second=1, tzinfo=UTC))
     trail.stored(
-        [arrived, Arrived(convert(change("f-2")), arrived.at)], [Stored(7, arrived.change, arrived.at)]
+        [arrived, Arrived(convert(change("f-2")), arrived.at)],
+        [Stored(7, arrived.change, arrived.at)],
     )
     ((fault_id, stage),) = recorder.stages
     assert (fault_id, stage.name, stage.kind) == ("f-1", "process faults", "CONSUMER")

@@ -20,8 +20,12 @@ GROUPS = {
     "agent": "Heartbeat: what a round trip costs the host agent",
     "detection": "Detection: from a guest's deadline to the fault",
     "broadcast": "Broadcast: from guest to guest",
+    "raw": "Faults: from the agent's outbox to the sinks",
     "fault": "Faults: from the agent's outbox to the sinks",
+    "report": "Reports and storms",
+    "storm": "Reports and storms",
     "guest": "Guest daemon",
+    "page": "The operator's page",
 }
 PLAIN_WIDTH_CHARS = 150  # where it is no terminal that is printed to
 

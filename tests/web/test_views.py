@@ -130,6 +130,7 @@ async def test_a_list_is_filtered_sorted_and_searched(open_page, cloud):
     await expect(page.locator("tbody tr")).to_have_count(5)
     await expect(page.locator("tbody tr").first).to_contain_text("it has no port")
     await chips.get_by_role("link", name="All").click()
+    await expect(page.locator("tbody tr")).not_to_have_count(5)
     await page.get_by_role("columnheader", name="Guest").get_by_role("link").click()
     await expect(page.get_by_role("columnheader", name="Guest")).to_have_attribute(
         "aria-sort", "ascending"

@@ -16,14 +16,7 @@ async def probe(url: str, door: BusDoor) -> None:
     address = Address.parse(url)
     door.check(tls=address.tls)
     # A name of its own: under an agent's, the broker would end the agent's connection for ours.
-    terms = Terms(
-        identifier=f"reachthru-doctor-{secrets.token_hex(4)}",
-        topics=[],
-        shared_topics=[],
-        share="",
-        session_expiry_s=0,
-        will=None,
-    )
+    terms = Terms(f"reachthru-doctor-{secrets.token_hex(4)}")
     for version in (V5, V311):
         try:
             async with Client(address, door, terms, version, lambda _topic, _payload: None):

@@ -1,5 +1,6 @@
 """What one end wants of a broker, whichever connection it has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -50,18 +51,18 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Topics may have wildcards.
+    """Topics may have wildcards; who only publishes needs no more than a name.
 
     `shared_topics` are shared with the others of `share`, where the broker can do that.
     With `session_expiry_s` 0 the broker forgets a client the moment that it is gone.
     """
 
     identifier: str
-    topics: list[str]
-    shared_topics: list[str]
-    share: str
-    session_expiry_s: int
-    will: tuple[str, bytes] | None  # topic, payload
+    topics: Sequence[str] = ()
+    shared_topics: Sequence[str] = ()
+    share: str = ""
+    session_expiry_s: int = 0
+    will: tuple[str, bytes] | None = None  # topic, payload
 
     def last_will(self, version: aiomqtt.ProtocolVersion) -> aiomqtt.Will | None:
         if self.will is None:

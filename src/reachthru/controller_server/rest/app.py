@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
 from reachthru.controller_server.overview.overview import Overview
+from reachthru.controller_server.overview.paging import UnknownSortError
 from reachthru.controller_server.rest import (
     events,
     faults,
@@ -66,6 +67,7 @@ def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
         exception_handlers={
             HTTPException: _http_error,
             DatabaseError: _no_database,
+            UnknownSortError: _bad_question,
             Exception: _our_fault,
         },
         openapi_config=None,
@@ -87,6 +89,10 @@ def _http_error(_request: _Request, error: HTTPException) -> Response[dict[str, 
 
 def _no_database(_request: _Request, error: DatabaseError) -> Response[dict[str, str]]:
     return _error(str(error), 503)
+
+
+def _bad_question(_request: _Request, error: UnknownSortError) -> Response[dict[str, str]]:
+    return _error(str(error), 400)
 
 
 def _our_fault(request: _Request, error: Exception) -> Response[dict[str, str]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.exceptions import ClientException, NotFoundException
+from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from reachthru.controller_server.groups.base import Group, outline
 from reachthru.controller_server.overview import verdicts
 from reachthru.controller_server.overview.model import JudgedGroup, shown_group
 from reachthru.controller_server.overview.overview import Overview
-from reachthru.controller_server.overview.paging import UnknownSortError, page_of
+from reachthru.controller_server.overview.paging import page_of
 from reachthru.controller_server.overview.verdicts import RANK, Verdict
 from reachthru.controller_server.rest.lists import Limit, Offset, Search, question
 from reachthru.controller_server.state import ControllerState
@@ -44,15 +44,12 @@ async def get_groups(
 ) -> Groups:
     """As their source has them, or by `sort`: worst, name, members."""
     found = [judged for judged in await overview.groups() if verdict in (None, judged.verdict)]
-    try:
-        page = page_of(
-            found,
-            question(search, sort, offset, limit),
-            texts=lambda judged: (judged.subject.name, judged.subject.id),
-            keys=_SORTS,
-        )
-    except UnknownSortError as error:
-        raise ClientException(str(error)) from error
+    page = page_of(
+        found,
+        question(search, sort, offset, limit),
+        texts=lambda judged: (judged.subject.name, judged.subject.id),
+        keys=_SORTS,
+    )
     groups = (controller.groups.group(judged.subject.id) for judged in page.items)
     return Groups([_shown(group, overview) for group in groups if group is not None], page.total)
 

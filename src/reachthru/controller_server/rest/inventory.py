@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import delete, get
 from litestar.di import NamedDependency
-from litestar.exceptions import ClientException, HTTPException, NotFoundException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct, structs
 
@@ -13,7 +13,7 @@ from reachthru.controller_server.cluster.forgetting import HostAliveError, Unkno
 from reachthru.controller_server.model import Host, Instance
 from reachthru.controller_server.overview.model import JudgedHost, JudgedInstance
 from reachthru.controller_server.overview.overview import Judged, Overview
-from reachthru.controller_server.overview.paging import UnknownSortError, page_of
+from reachthru.controller_server.overview.paging import page_of
 from reachthru.controller_server.overview.verdicts import RANK, Verdict
 from reachthru.controller_server.rest.lists import Limit, Offset, Search, question
 from reachthru.controller_server.round_trips import RoundTrip
@@ -75,15 +75,12 @@ async def get_instances(
         for judged in await overview.instances()
         if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
     ]
-    try:
-        page = page_of(
-            found,
-            question(search, sort, offset, limit),
-            texts=lambda judged: (judged.subject.name, judged.subject.uuid, judged.subject.host),
-            keys=_INSTANCE_SORTS,
-        )
-    except UnknownSortError as error:
-        raise ClientException(str(error)) from error
+    page = page_of(
+        found,
+        question(search, sort, offset, limit),
+        texts=lambda judged: (judged.subject.name, judged.subject.uuid, judged.subject.host),
+        keys=_INSTANCE_SORTS,
+    )
     return Instances([_shown(controller, judged) for judged in page.items], page.total)
 
 
@@ -121,15 +118,12 @@ async def get_hosts(
         for judged in await overview.hosts()
         if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
     ]
-    try:
-        page = page_of(
-            found,
-            question(search, sort, offset, limit),
-            texts=lambda judged: (judged.subject.host,),
-            keys=_HOST_SORTS,
-        )
-    except UnknownSortError as error:
-        raise ClientException(str(error)) from error
+    page = page_of(
+        found,
+        question(search, sort, offset, limit),
+        texts=lambda judged: (judged.subject.host,),
+        keys=_HOST_SORTS,
+    )
     return Hosts([_shown_host(judged) for judged in page.items], page.total)
 
 

@@ -69,14 +69,7 @@ class MqttSink(Sink):
 
     def __init__(self, settings: MqttSettings) -> None:
         self._topic = settings.topic
-        terms = Terms(
-            identifier=f"reachthru-faults-{socket.gethostname()}-{os.getpid()}",
-            topics=[],
-            shared_topics=[],
-            share="",
-            session_expiry_s=0,
-            will=None,
-        )
+        terms = Terms(f"reachthru-faults-{socket.gethostname()}-{os.getpid()}")
         self._connection = Connection(
             settings.url,
             settings.door,

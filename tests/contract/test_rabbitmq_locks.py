@@ -145,6 +145,7 @@ async def test_an_agent_with_anothers_name_is_not_let_in_counted_and_told_so(
     "key",
     [
         "reachthru.1.agent.compute-1.up.info",
+        "reachthru.1.agent.compute-1.group.info",
         "reachthru.1.agent.compute-0-example.org.news.info",  # a dot is a dot
         "reachthru.1.agent.compute-1.down.info",
         "reachthru.1.agents.down.info",
@@ -166,6 +167,7 @@ DEEDS = {
     ),
     "reads another's queue": lambda channel: channel.basic_get("reachthru.agent.compute-1"),
     "reads the work": lambda channel: channel.basic_get("reachthru.work"),
+    "reads the group messages": lambda channel: channel.basic_get("reachthru.group"),
     "makes a queue": lambda channel: channel.queue_declare("mine"),
     "deletes the work": lambda channel: channel.queue_delete("reachthru.work"),
     "purges another's queue": lambda channel: channel.queue_purge("reachthru.agent.compute-1"),
@@ -348,4 +350,5 @@ async def test_queues_of_who_is_gone_are_the_policys_to_delete(locked_rabbitmq):
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in listed.splitlines()}
     assert rows["reachthru.agent.compute-1"] == ["classic", "reachthru-gone"]
     assert rows[f"reachthru.news.{one.name}"] == ["classic", "reachthru-gone"]
+    assert rows["reachthru.group"] == ["classic", "reachthru-gone"]
     assert rows["reachthru.work"] == ["quorum", ""]

@@ -105,6 +105,14 @@ def decode_work_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
     return host, message
 
 
+def decode_group_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
+    """The group message of the agent of `host`. Raises `PeerError`."""
+    host, message = decode_from(host, payload)
+    if not isinstance(message, GroupBroadcast | GroupQuery):
+        raise GarbledError(f"{type(message).__name__} is no group message, and came as one")
+    return host, message
+
+
 def decode_from(host: str, payload: bytes) -> tuple[str, AgentMessage]:
     """The message of the agent of `host`. Raises `PeerError`."""
     message = decode_from_agent(payload)

@@ -166,10 +166,14 @@ class GroupAck(BusMessage, tag="group_ack", kw_only=True):
     """A controller has taken, or refused, these broadcasts and queries of this agent.
 
     What is in neither list in time is answered with a nack by the agent itself.
+
+    `own_queue` is the carrier's, and only RabbitMQ's: the controller also takes group messages from
+    a queue of their own. An older one does not.
     """
 
     taken: list[int] = []
     refused: list[GroupRefusal] = []
+    own_queue: bool = False
 
 
 class GroupDelivery(BusMessage, tag="group_delivery", kw_only=True):

@@ -78,6 +78,14 @@ class Connection:
     def connected(self) -> bool:
         return self._session is not None
 
+    def hears(self, queue: str) -> bool:
+        """Whether messages come from `queue`, which is a spare source."""
+        return self._session is not None and queue not in self._session.missing
+
+    def is_refused(self, key: str) -> bool:
+        """Whether the broker has refused what was published with `key`, and not taken any since."""
+        return key in self._held
+
     def open(self, on_connection: Callable[[bool], None]) -> None:
         self._on_connection = on_connection
         self._keeper = asyncio.create_task(self._keep(), name=f"rabbit {self._alive_key}")
@@ -216,6 +224,13 @@ class Connection:
     async def _serve(self, session: Session) -> None:
         """Until the session breaks, which raises `SessionError`."""
         self._say_reachable()
+        for queue, why in session.missing.items():
+            if self._may_say(queue):
+                _log.error(
+                    "%s: queue %s is not for us: %s; going on without: import the definitions of"
+                    " packaging/rabbitmq again",
+                    *(self._address, queue, why),
+                )
         self._session = session
         self._on_connection(True)
         asking: asyncio.Task[None] | None = None

@@ -70,17 +70,21 @@ class Source:
     `alive_key`: make it RabbitMQ's quorum queue. One that has lost its leader holds up whoever
     publishes to it, and so is only for what is worth it. What is published with this key comes to
     the queue and means nothing: does it take messages?
+
+    `spare`: who has no right to it, as of an older release, goes on without.
     """
 
     queue: str
     keys: tuple[str, ...]
     alive_key: str | None = None
+    spare: bool = False
 
 
 class Session:
     """`receive` gets (key, payloads), and `on_refused` (key, why, how many), on the event loop.
 
-    `broken` is resolved with the reason.
+    `broken` is resolved with the reason. `missing` are the spare sources that there is no right to,
+    and why, once it is open.
 
     `make_transport` gets whether it is for a quorum queue. `replace` names queues to be deleted and
     made anew. `open` and `close` block: they are for threads; the rest is for the event loop.
@@ -98,6 +102,7 @@ class Session:
     ) -> None:
         self.broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.confirmed_at = time.monotonic()
+        self.missing: dict[str, str] = {}
         self._loop = asyncio.get_running_loop()
         self._make_transport = make_transport
         self._transport: Any = None  # the one that sends
@@ -118,12 +123,7 @@ class Session:
             for source in self._sources:
                 if self._closing.is_set():
                     return
-                transport = self._make_transport(source.alive_key is not None)
-                if source.queue in self._replace:
-                    delete_queue(transport, source.queue)
-                listener = _listener(transport, source, self._take)
-                listener.start(override_pool_size=1)  # one worker keeps the order
-                self._listeners.append(listener)
+                self._listen(source)
             for lane in self._lanes:
                 lane.start()
         except DoorError:
@@ -132,6 +132,21 @@ class Session:
             raise SessionError(reasons.of_error(error)) from error
         finally:
             self._opened.set()
+
+    def _listen(self, source: Source) -> None:
+        transport = self._make_transport(source.alive_key is not None)
+        if source.queue in self._replace:
+            delete_queue(transport, source.queue)
+        listener = _listener(transport, source, self._take)
+        try:
+            listener.start(override_pool_size=1)  # one worker keeps the order
+        except Exception as error:
+            if not (source.spare and reasons.is_of_rights(error)):
+                raise
+            self.missing[source.queue] = reasons.of_error(error)
+            transport.cleanup()
+        else:
+            self._listeners.append(listener)
 
     def close(self) -> None:
         """Takes as long as what is on its way takes to fail."""
@@ -171,7 +186,10 @@ class Session:
                 if not reasons.is_of_the_message(failure):
                     raise SessionError(reasons.of_error(failure)) from failure
                 error = RefusedError(failure)
-            self._loop.call_soon_threadsafe(self._settle, key, together, error)
+            self.confirmed_at = time.monotonic()
+            # Waking the event loop costs as much as the rest; nobody waits for what was offered.
+            if error is not None or any(outgoing.done is not None for outgoing in together):
+                self._loop.call_soon_threadsafe(self._settle, key, together, error)
 
     def report_failure(self, reason: str) -> None:
         self._loop.call_soon_threadsafe(self.fail, reason)
@@ -200,7 +218,6 @@ class Session:
     # --- On the event loop --------------------------------------------------------------------
 
     def _settle(self, key: str, together: list[Outgoing], error: RefusedError | None) -> None:
-        self.confirmed_at = time.monotonic()
         if error is not None:
             self._on_refused(key, error, len(together))
         for outgoing in together:

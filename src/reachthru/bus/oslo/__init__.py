@@ -30,6 +30,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from reachthru.bus.base import is_work
 from reachthru.bus.doors import BusDoor
 from reachthru.bus.inbox import (
@@ -159,7 +161,7 @@ class OsloControllerBus(RemoteControllerBus):
 
     def offer(self, host: str, message: ControllerMessage) -> bool:
         if isinstance(message, GroupAck):
-            message.own_queue = self._connection.hears(GROUP_QUEUE)
+            message = replace(message, own_queue=self._connection.hears(GROUP_QUEUE))
         return self._connection.offer(_outgoing(_down_key(host), message), _lane_of(host))
 
     async def send_to_all(self, message: ControllerMessage) -> None:

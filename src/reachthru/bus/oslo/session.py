@@ -113,7 +113,7 @@ class Session:
         self._opened = threading.Event()  # or given up
         self._closing = threading.Event()
         self._lanes = [_Lane(self, number) for number in range(lanes)]
-        self._listeners: list[Any] = []
+        self._listeners: list[_Listener] = []
 
     def open(self, alive_key: str) -> None:
         """Connects; raises `SessionError`. `alive_key` is one that nobody listens to."""
@@ -137,9 +137,9 @@ class Session:
         transport = self._make_transport(source.alive_key is not None)
         if source.queue in self._replace:
             delete_queue(transport, source.queue)
-        listener = _listener(transport, source, self._take)
+        listener = _Listener(transport, source, self._take)
         try:
-            listener.start(override_pool_size=1)  # one worker keeps the order
+            listener.start()
         except Exception as error:
             if not (source.spare and reasons.is_of_rights(error)):
                 raise
@@ -289,13 +289,18 @@ class _Dispatcher(DispatcherBase):  # type: ignore[misc]  # oslo.messaging has n
         return result.HANDLED if taken else result.REQUEUE
 
 
-def _listener(transport: Any, source: Source, take: Callable[[str, object], bool]) -> Any:
+class _Listener(NotificationServer):  # type: ignore[misc]  # oslo.messaging has no types
     """oslo.messaging's listener for notifications: of all its ends the one that names its queue,
     makes no other, and acknowledges a message after it was taken."""
-    targets = [oslo_messaging.Target(exchange=EXCHANGE, topic=key) for key in source.keys]
-    return NotificationServer(
-        transport, targets, _Dispatcher(take), executor="threading", pool=source.queue
-    )
+
+    def __init__(self, transport: Any, source: Source, take: Callable[[str, object], bool]) -> None:
+        targets = [oslo_messaging.Target(exchange=EXCHANGE, topic=key) for key in source.keys]
+        dispatcher = _Dispatcher(take)
+        super().__init__(transport, targets, dispatcher, executor="threading", pool=source.queue)
+
+    def _on_incoming(self, incoming: Any) -> None:
+        """In the thread that reads, in order: a worker would be one more wake-up a message."""
+        self._process_incoming(incoming)
 
 
 def publish(transport: Any, key: str, payloads: list[str], ttl_s: float) -> None:

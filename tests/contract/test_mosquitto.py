@@ -51,7 +51,7 @@ async def test_what_is_sent_to_an_agent_during_a_short_break_arrives(mosquitto, 
     controller = controller_bus(mosquitto.url, "a")
     async with controller, agent_bus(f"mqtt://127.0.0.1:{proxy.port}", "compute-0") as agent:
         await until(lambda: agent.connected and controller.connected)
-        await proxy.drop()
+        await proxy.cut()
         await until(lambda: not agent.connected)
         await controller.send("compute-0", FaultAck(seqs=[1]))
         notification = GroupNotification(
@@ -79,7 +79,7 @@ async def test_nothing_is_kept_for_a_controller_that_left(mosquitto, proxy):
     controller = controller_bus(f"mqtt://127.0.0.1:{proxy.port}", "a")
     async with controller, agent_bus(mosquitto.url, "compute-0") as agent:
         await until(lambda: agent.connected and controller.connected)
-        await proxy.drop()
+        await proxy.cut()
         await until(lambda: not controller.connected)
         await agent.send(report(version="while away"))
         await proxy.open()
@@ -92,7 +92,7 @@ async def test_an_agent_that_is_back_at_once_was_never_away(mosquitto, proxy):
     controller = controller_bus(mosquitto.url, "a")
     async with controller, agent_bus(f"mqtt://127.0.0.1:{proxy.port}", "compute-0") as agent:
         await until(lambda: agent.connected and controller.connected)
-        await proxy.drop()
+        await proxy.cut()
         await proxy.open()
         await until(lambda: not agent.connected)
         await until(lambda: agent.connected)
@@ -105,7 +105,7 @@ async def test_an_agent_that_died_is_known_to_be_dead_in_about_two_seconds(mosqu
     controller = controller_bus(mosquitto.url, "a")
     async with controller, agent_bus(f"mqtt://127.0.0.1:{proxy.port}", "compute-0") as agent:
         await until(lambda: agent.connected and controller.connected)
-        await proxy.drop()
+        await proxy.cut()
         dropped_at = time.monotonic()
         will = ("compute-0", AgentOffline(host="compute-0", clean=False))
         assert await take(controller, 1) == [will]
@@ -174,12 +174,12 @@ async def test_an_agent_that_freezes_is_declared_dead_by_the_broker(mosquitto, p
     monkeypatch.setattr(client, "KEEPALIVE_S", 1)
     async with agent_bus(f"mqtt://127.0.0.1:{proxy.port}", "compute-0") as agent:
         await until(lambda: agent.connected)
-        proxy.frozen = True
+        proxy.hold()
         frozen_at = time.monotonic()
         will = ("compute-0", AgentOffline(host="compute-0", clean=False))
         assert await take(controller, 1) == [will]
         assert time.monotonic() - frozen_at < 10
-        proxy.frozen = False
+        proxy.release()
     await controller.__aexit__(None, None, None)
 
 

@@ -127,7 +127,7 @@ async def test_the_last_will_of_an_impostor_is_not_published(locked, locked_prox
     ends = (controller, impostor, honest, distant)
     async with controller, impostor, honest, distant:
         await until(lambda: all(end.connected for end in ends))
-        await locked_proxy.drop()
+        await locked_proxy.cut()
         will = ("compute-2", AgentOffline(host="compute-2", clean=False))
         assert await first(controller) == will
         await asyncio.sleep(1.2)  # wills come each second

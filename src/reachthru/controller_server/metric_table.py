@@ -68,9 +68,13 @@ AGENT_GROUP_LOSSES = gauge(
 )
 API_REFUSALS = counter(
     "reachthru_api_refusals_total",
-    "REST calls that were refused: token missing or wrong, forbidden, or not to be checked",
+    "REST calls that were refused: token missing or wrong, forbidden, or not to be checked; with"
+    " auth = none: under a name that is not ours (host), by another site's page (origin)",
     "reason",
-    zeros=[("missing",), ("wrong",), ("forbidden",), ("unavailable",), ("tls",)],
+    zeros=[
+        *(("missing",), ("wrong",), ("forbidden",), ("unavailable",), ("tls",)),
+        *(("host",), ("origin",)),
+    ],
 )
 BUS_CONNECTED = gauge("reachthru_bus_connected", "Whether there is a broker: 1 or 0")
 DATABASE_CONNECTED = gauge(

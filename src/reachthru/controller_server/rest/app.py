@@ -21,7 +21,7 @@ from reachthru.controller_server.rest import (
     page,
     summary,
 )
-from reachthru.controller_server.rest.door import Door
+from reachthru.controller_server.rest.door import Guarded
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 
@@ -29,7 +29,7 @@ _Request = Request[Any, Any, Any]
 _log = logging.getLogger(__name__)
 
 
-def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
+def rest_app(controller: ControllerState, door: Guarded | None = None) -> Litestar:
     """Serves what `controller` knows to whom `door` lets in; to everybody without one."""
     overview = Overview(controller)
     return Litestar(

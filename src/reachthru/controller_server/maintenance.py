@@ -8,7 +8,8 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
@@ -33,8 +34,9 @@ class TooManyError(Exception):
 
 
 class Maintenance:
-    """`leads` says whether this controller is the one; `on_released` is called when there is
-    something new to deliver. Every method raises `DatabaseError`.
+    """`leads` says whether this controller is the one; `on_released` is called with the faults, by
+    id, of which sinks are told now. `released` counts the changes, by sink. Every method raises
+    `DatabaseError`.
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class Maintenance:
         groups: GroupDirectory,
         *,
         leads: Callable[[], bool],
-        on_released: Callable[[], None],
+        on_released: Callable[[Sequence[str]], None],
     ) -> None:
         self._database = database
         self._groups = groups
         self._leads = leads
         self._on_released = on_released
         self._forget_at = 0.0
+        self.released: Counter[str] = Counter()
 
     async def windows(self, *, ended: bool) -> list[Shown]:
         """Those that are active, the oldest first; with `ended`, those that are over as well."""
@@ -146,5 +149,7 @@ class Maintenance:
         for window in over.windows:
             _log.warning("maintenance %s: its time is over", window)
         if over.released:
-            _log.warning("maintenance: %d faults that are still there are told now", over.released)
-            self._on_released()
+            faults = len(over.released)
+            _log.warning("maintenance: %d faults that are still there are told now", faults)
+            self.released.update(over.told)
+            self._on_released(over.released)

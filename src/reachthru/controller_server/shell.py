@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -90,7 +90,7 @@ class Controller:
                 database,
                 node.groups.directory,
                 leads=node.leadership.leads,
-                on_released=self._wake,
+                on_released=partial(self._released, node),
             )
             state = self._state(bus, database, ledger, node, maintenance)
             server = await self._rest_server(stack, state)
@@ -278,6 +278,10 @@ class Controller:
             on_forgotten=self._metrics.forgotten,
             on_repeats=self._wake,
         )
+
+    def _released(self, node: Node, fault_ids: Sequence[str]) -> None:
+        self._wake()
+        node.feed.take_released(fault_ids)
 
     def _wake(self) -> None:
         """There is something new to deliver."""

@@ -3,11 +3,8 @@
 The controller that leads ends what has expired, within a second, and tells of what was held back.
 """
 
-import asyncio
-import contextlib
 import logging
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -16,11 +13,10 @@ from sqlalchemy import Connection
 from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.store import maintenance as store
 from reachthru.controller_server.store.clock import now_s
-from reachthru.controller_server.store.database import Database, DatabaseError
+from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.maintenance import Over
 from reachthru.controller_server.windows import Scope, Shown, Window, changed_groups, shown
 
-TICK_S = 1.0
 FORGET_S = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -117,15 +113,8 @@ class Maintenance:
         self._say(over)
         return answer
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            with contextlib.suppress(DatabaseError):  # the database itself says so, once
-                await self.turn(time.monotonic())
-
     async def turn(self, now: float) -> None:
-        """What is due at `now`, monotonic seconds."""
+        """What is due at `now`, monotonic seconds. For each second."""
         if not self._leads():
             return
         if now >= self._forget_at:

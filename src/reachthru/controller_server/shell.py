@@ -31,6 +31,7 @@ from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.ticks import each_second
 from reachthru.controller_server.trail import Trail
 from reachthru.controller_server.upkeep import Upkeep
 from reachthru.telemetry.traces import Tracer, TracingError, make_tracer
@@ -96,8 +97,8 @@ class Controller:
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
                 self._start(name, part)
-            self._start("maintenance", maintenance.run())
-            self._start("upkeep", self._upkeep(database, ledger, node).run())
+            self._start("maintenance", each_second(maintenance.turn))
+            self._start("upkeep", each_second(self._upkeep(database, ledger, node).turn))
             self._start("watchdog", _watchdog())
             # Whoever takes part in the work must know the groups.
             await wait_for_groups(state.groups)

@@ -22,6 +22,7 @@ from reachthru.controller_server.rest import (
     summary,
 )
 from reachthru.controller_server.rest.door import Guarded
+from reachthru.controller_server.rest.lists import asked
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 
@@ -57,6 +58,7 @@ def rest_app(controller: ControllerState, door: Guarded | None = None) -> Litest
         dependencies={
             "controller": Provide(lambda: controller, sync_to_thread=False),
             "overview": Provide(lambda: overview, sync_to_thread=False),
+            "asked": Provide(asked, sync_to_thread=False),
         },
         # Half of gzip's default effort: a fifth more bytes, and the loop is back in a third of the
         # time. A stream is not compressed: each listener's would hold 256 KiB. The page's files are

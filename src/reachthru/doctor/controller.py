@@ -21,7 +21,7 @@ from reachthru.doctor import judgement, machine, services
 from reachthru.doctor.broker import check_broker
 from reachthru.doctor.machine import Process
 from reachthru.doctor.run import Check, run_checks
-from reachthru.findings import Finding, ok, warning, wrong
+from reachthru.findings import Finding, ok, running, warning, wrong
 from reachthru.operator.api import Api, ApiError
 from reachthru.secret_files import origin, shown_url
 from reachthru.service import SettingsError
@@ -124,7 +124,13 @@ def check_api(controller: Controller) -> Iterator[Finding]:
         remedy = "its log says more (journalctl -u reachthru-controller)"
         yield wrong("controller", f"runs, and is not ready: {error}", remedy)
         return
-    yield ok("controller", f"runs at {controller.api_url}, {answer.get('role', 'ready')}")
+    text = f"runs at {controller.api_url}, {answer.get('role', 'ready')}"
+    try:
+        version = str(Api(controller.args).get("/v1/summary")["version"])
+    except (ApiError, KeyError):  # a token would tell; check_hosts says so
+        yield ok("controller", text)
+    else:
+        yield running("controller", text, version, __version__, SERVICE)
 
 
 def check_certificate(controller: Controller) -> Iterator[Finding]:
@@ -151,6 +157,9 @@ def check_nova(controller: Controller) -> Iterator[Finding]:
     nova = controller.settings.nova
     if nova is not None:
         yield services.nova(nova.conf)
+        news = services.nova_news(nova.notifications_url)
+        if news is not None:
+            yield news
 
 
 def check_sinks(controller: Controller) -> Iterator[Finding]:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
+from reachthru.bus import BusDoor, BusUnavailableError, BusUrlError, DoorError
+from reachthru.bus.probe import probe
 from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.keystone_session import KeystoneError, KeystoneService
 from reachthru.controller_server.rest.keystone import KeystoneSettings
@@ -81,6 +83,20 @@ def nova(conf: cfg.ConfigOpts) -> Finding:
         remedy = "is that Nova's API, and well? Its log says more"
         return wrong("Nova", f"{shown}: {error}", remedy)
     return ok("Nova", f"{shown} answers, and shows all projects' groups and servers")
+
+
+def nova_news(url: str) -> Finding | None:
+    """[nova] notifications_url; None: only oslo.messaging knows what follows its question mark."""
+    parts = urlsplit(url)
+    if parts.scheme != "rabbit" or parts.query:
+        return None
+    shown = shown_url(url)
+    try:
+        what = asyncio.run(probe(url, BusDoor()))
+    except (BusUrlError, DoorError, BusUnavailableError) as error:
+        remedy = "put [nova] notifications_url right; groups are read by Nova's API meanwhile"
+        return wrong("Nova's news", f"{shown}: {error}", remedy)
+    return ok("Nova's news", f"{shown} takes us: {what}")
 
 
 def sink_url(conf: cfg.ConfigOpts, sink: str) -> str:

@@ -124,8 +124,8 @@ def _allowed_hosts(path: Path, section: Any) -> frozenset[str]:
         found = HOST.fullmatch(name)
         if found is None or found["name"] != name:
             raise SettingsError(
-                f"{path}: [api] allowed_hosts: {name!r} must be a name or an address, without "
-                "scheme and port"
+                f"{path}: [api] allowed_hosts: {name!r} must be a name or an address (IPv6 in "
+                "brackets), without scheme and port"
             )
     if names and section.auth != "none":
         raise SettingsError(

@@ -14,7 +14,8 @@ from reachthru.bus.mqtt.terms import V5, V311, Address, Terms
 async def probe(url: str, door: BusDoor) -> str:
     """Returns the protocol: no broker says in it which one it is.
 
-    Raises `BusUrlError`, `DoorError`, `BusUnavailableError`."""
+    Raises `BusUrlError`, `DoorError`, `BusUnavailableError`.
+    """
     address = Address.parse(url)
     door.check(tls=address.tls)
     # A name of its own: under an agent's, the broker would end the agent's connection for ours.

@@ -35,6 +35,17 @@ def wrong(check: str, text: str, remedy: str) -> Finding:
     return Finding(Mark.WRONG, check, text, remedy)
 
 
+def running(check: str, text: str, theirs: str, ours: str, service: str) -> Finding:
+    """A daemon of version `theirs`, where `ours` is installed. `text`: what else is known of it."""
+    if theirs == ours:
+        return ok(check, f"{text}, version {ours}")
+    return warning(
+        check,
+        f"{text}, version {theirs}, and {ours} is installed: it was not started again",
+        f"systemctl restart {service}",
+    )
+
+
 def exit_status(findings: Iterable[Finding]) -> int:
     """1 where something is wrong; a warning is fine."""
     return 1 if any(finding.mark is Mark.WRONG for finding in findings) else 0

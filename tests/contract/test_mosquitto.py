@@ -230,7 +230,8 @@ async def test_a_wrong_password_is_named_and_a_right_one_is_taken_without_a_rest
     assert "hush-hush" not in caplog.text
 
 
-async def test_a_bus_that_is_left_while_it_connects_is_left(mosquitto):
+async def test_a_bus_that_is_left_while_it_connects_leaves_nothing_behind(mosquitto):
+    before = asyncio.all_tasks()
     for turns in range(60):  # of the event loop, which end somewhere between TCP and SUBACK
         agent = agent_bus(mosquitto.url, "compute-0")
         async with asyncio.timeout(5):
@@ -238,6 +239,7 @@ async def test_a_bus_that_is_left_while_it_connects_is_left(mosquitto):
                 deadline = time.monotonic() + turns * 0.0005
                 while time.monotonic() < deadline:
                     await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 async def test_an_offer_leaves_nothing_to_do_behind(mosquitto, monkeypatch):

@@ -10,8 +10,14 @@ from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, async_playwright
 
+# A name that points to this machine, as its owner may have any name of his do.
+REBOUND = "rebound.example"
 # Root may not have Chromium's sandbox; containers have little shared memory.
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
+]
 
 
 @asynccontextmanager

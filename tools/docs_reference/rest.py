@@ -31,8 +31,9 @@ times are UTC in ISO 8601. An error is `{"error": "one line"}` with a status of 
 ask what is in [Doors and locks](../security.md). For machines: [openapi.json](openapi.json).
 
 `GET /v1/events` is a stream of server-sent events: `event:` is `fault`, `instance` or `host`,
-`data:` is the object that the lists have. At least every 15 s there is a comment, so that a dead
-connection is seen.
+`data:` is the object that the lists have. A fault comes when it is raised and when it is cleared,
+and once more when a maintenance window that held it back is over. At least every 15 s there is a
+comment, so that a dead connection is seen.
 """
 
 

@@ -12,8 +12,8 @@ TIMEOUT_S = 6.0
 _TLS_PORTS = {"mqtts": 8883, "rabbits": 5671}
 
 
-async def probe(url: str, door: BusDoor) -> None:
-    """Returns when the broker that `url` names let us in.
+async def probe(url: str, door: BusDoor) -> str:
+    """Returns what the broker that `url` names is, as far as it says, once it let us in.
 
     Raises `BusUrlError`, `DoorError`, and `BusUnavailableError` with the reason.
     """
@@ -25,12 +25,12 @@ async def probe(url: str, door: BusDoor) -> None:
             need_oslo_messaging(url)
             from reachthru.bus.oslo.probe import probe as probe_broker
         case "memory":
-            return
+            return "in memory"
         case _:
             raise BusUrlError(url)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            await probe_broker(url, door)
+            return await probe_broker(url, door)
     except TimeoutError as error:
         raise BusUnavailableError("it does not answer") from error
 

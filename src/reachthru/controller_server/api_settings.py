@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from reachthru.certificates import CertificateError, client_tls
 from reachthru.controller_server.rest.keystone import KeystoneSettings
+from reachthru.controller_server.rest.local_door import HOST
 from reachthru.controller_server.rest.tls import TlsSettings
 from reachthru.secret_files import SecretFile, SecretFileError, shown_url
 from reachthru.service import SettingsError, listen_address
@@ -21,6 +22,12 @@ OPTIONS: list[cfg.Opt] = [
         default="none",
         choices=["none", "token", "keystone"],
         help="Who may ask. none: this machine, anything; token and keystone: whoever has a token.",
+    ),
+    cfg.ListOpt(
+        "allowed_hosts",
+        default=[],
+        help="With auth = none: names besides localhost and loopback addresses by which this"
+        " controller may be asked, as a proxy's; under no other name does it answer.",
     ),
     cfg.StrOpt(
         "reader_token_file",
@@ -67,6 +74,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
 
     host: str
     port: int
+    allowed_hosts: frozenset[str]
     reader_tokens: SecretFile | None
     admin_tokens: SecretFile | None
     keystone: KeystoneSettings | None
@@ -91,6 +99,7 @@ def api_settings(path: Path, conf: cfg.ConfigOpts) -> ApiSettings:
     settings = ApiSettings(
         host=host,
         port=port,
+        allowed_hosts=_allowed_hosts(path, section),
         reader_tokens=_token_file(path, section, "reader_token_file"),
         admin_tokens=_token_file(path, section, "admin_token_file"),
         keystone=_keystone(path, section),
@@ -107,6 +116,23 @@ def api_settings(path: Path, conf: cfg.ConfigOpts) -> ApiSettings:
             f"{path}: [api] auth = token: needs reader_token_file, admin_token_file or both"
         )
     return settings
+
+
+def _allowed_hosts(path: Path, section: Any) -> frozenset[str]:
+    names = frozenset(name.lower().rstrip(".") for name in section.allowed_hosts)
+    for name in names:
+        found = HOST.fullmatch(name)
+        if found is None or found["name"] != name:
+            raise SettingsError(
+                f"{path}: [api] allowed_hosts: {name!r} must be a name or an address (IPv6 in "
+                "brackets), without scheme and port"
+            )
+    if names and section.auth != "none":
+        raise SettingsError(
+            f"{path}: [api] allowed_hosts: leave it out; with auth = {section.auth} the token "
+            "counts, under any name"
+        )
+    return names
 
 
 def _token_file(path: Path, section: Any, option: str) -> SecretFile | None:

@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 from msgspec import Struct
 
+from reachthru.controller_server.cluster.heard import Key
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.protocol.agent_bus import FaultChange
+from reachthru.protocol.faults import FaultStatus
 
 FOLLOWERS_LIMIT = 100
 QUEUE_LIMIT = 1_000
@@ -159,26 +161,30 @@ class EventHub:
 
 
 class FaultEvents:
-    """Publishes fault changes as REST shows them; reads them only if somebody follows."""
+    """Publishes fault changes as REST shows them; reads them only if somebody follows.
+
+    One that a maintenance window held back is published again when it is let go.
+    """
 
     def __init__(self, hub: EventHub, ledger: Ledger) -> None:
         self._hub = hub
         self._ledger = ledger
-        self._batches: asyncio.Queue[Sequence[FaultChange]] = asyncio.Queue(BATCHES_LIMIT)
+        self._batches: asyncio.Queue[Sequence[Key]] = asyncio.Queue(BATCHES_LIMIT)
 
-    def announce(self, changes: Sequence[FaultChange]) -> None:
-        """They are in the database."""
+    def announce(self, changes: Sequence[FaultChange], released: Sequence[str] = ()) -> None:
+        """They are in the database. `released`: faults, by id."""
         if not self._hub.followed:
             return
+        keys = [(change.fault_id, change.status) for change in changes]
+        keys += [(fault_id, FaultStatus.RAISED) for fault_id in released]
         try:
-            self._batches.put_nowait(changes)
+            self._batches.put_nowait(keys)
         except asyncio.QueueFull:
             self._hub.close()  # whoever follows has missed something, and must read anew
 
     async def run(self) -> None:
         while True:
-            changes = await self._batches.get()
-            keys = [(change.fault_id, change.status) for change in changes]
+            keys = await self._batches.get()
             try:
                 for fault in await self._ledger.as_of(keys):
                     self._hub.publish("fault", fault)

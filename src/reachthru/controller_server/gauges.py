@@ -20,6 +20,12 @@ async def gauges(controller: ControllerState) -> dict[Description, Values]:
         table.BUS_CONNECTED: controller.bus.connected,
         table.BUS_REFUSED: {(reason,): n for reason, n in controller.bus.refused.items()},
         table.ACTIVE_FAULTS: {(kind.value,): active[kind] for kind in FaultKind},
+        table.SUPPRESSED: {
+            (sink,): controller.ledger.suppressed[sink] for sink in controller.sinks
+        },
+        table.RELEASED: {
+            (sink,): controller.maintenance.released[sink] for sink in controller.sinks
+        },
         table.SINK_UP: {(worker.sink,): not worker.sink_is_down for worker in controller.workers},
         table.LEADER: controller.leadership.leads(),
         table.HOSTS_LOST: controller.watch.lost,

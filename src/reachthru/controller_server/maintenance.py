@@ -3,23 +3,20 @@
 The controller that leads ends what has expired, within a second, and tells of what was held back.
 """
 
-import asyncio
-import contextlib
 import logging
 import secrets
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
 from reachthru.controller_server.groups.base import GroupDirectory
 from reachthru.controller_server.store import maintenance as store
 from reachthru.controller_server.store.clock import now_s
-from reachthru.controller_server.store.database import Database, DatabaseError
+from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.maintenance import Over
 from reachthru.controller_server.windows import Scope, Shown, Window, changed_groups, shown
 
-TICK_S = 1.0
 FORGET_S = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -33,8 +30,9 @@ class TooManyError(Exception):
 
 
 class Maintenance:
-    """`leads` says whether this controller is the one; `on_released` is called when there is
-    something new to deliver. Every method raises `DatabaseError`.
+    """`leads` says whether this controller is the one; `on_released` is called with the faults, by
+    id, of which sinks are told now. `released` counts the changes, by sink. Every method raises
+    `DatabaseError`.
     """
 
     def __init__(
@@ -43,13 +41,14 @@ class Maintenance:
         groups: GroupDirectory,
         *,
         leads: Callable[[], bool],
-        on_released: Callable[[], None],
+        on_released: Callable[[Sequence[str]], None],
     ) -> None:
         self._database = database
         self._groups = groups
         self._leads = leads
         self._on_released = on_released
         self._forget_at = 0.0
+        self.released: Counter[str] = Counter()
 
     async def windows(self, *, ended: bool) -> list[Shown]:
         """Those that are active, the oldest first; with `ended`, those that are over as well."""
@@ -114,15 +113,8 @@ class Maintenance:
         self._say(over)
         return answer
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            with contextlib.suppress(DatabaseError):  # the database itself says so, once
-                await self.turn(time.monotonic())
-
     async def turn(self, now: float) -> None:
-        """What is due at `now`, monotonic seconds."""
+        """What is due at `now`, monotonic seconds. For each second."""
         if not self._leads():
             return
         if now >= self._forget_at:
@@ -146,5 +138,7 @@ class Maintenance:
         for window in over.windows:
             _log.warning("maintenance %s: its time is over", window)
         if over.released:
-            _log.warning("maintenance: %d faults that are still there are told now", over.released)
-            self._on_released()
+            faults = len(over.released)
+            _log.warning("maintenance: %d faults that are still there are told now", faults)
+            self.released.update(over.told)
+            self._on_released(over.released)

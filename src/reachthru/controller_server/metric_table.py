@@ -35,6 +35,16 @@ BACKLOG_OLDEST = gauge(
     "How long the oldest of them has been stored; 0 without any",
     "sink",
 )
+SUPPRESSED = counter(
+    "reachthru_delivery_suppressed_changes_total",
+    "Fault changes of which a sink was not told, because of a maintenance window",
+    "sink",
+)
+RELEASED = counter(
+    "reachthru_delivery_released_changes_total",
+    "Those of them of which it is told after all: the fault outlasted its windows",
+    "sink",
+)
 SINK_UP = gauge("reachthru_sink_up", "0 while a sink takes nothing and is only probed", "sink")
 FORGOTTEN = counter(
     "reachthru_faults_forgotten_total",
@@ -68,9 +78,13 @@ AGENT_GROUP_LOSSES = gauge(
 )
 API_REFUSALS = counter(
     "reachthru_api_refusals_total",
-    "REST calls that were refused: token missing or wrong, forbidden, or not to be checked",
+    "REST calls that were refused: token missing or wrong, forbidden, or not to be checked; with"
+    " auth = none: under a name that is not ours (host), by another site's page (origin)",
     "reason",
-    zeros=[("missing",), ("wrong",), ("forbidden",), ("unavailable",), ("tls",)],
+    zeros=[
+        *(("missing",), ("wrong",), ("forbidden",), ("unavailable",), ("tls",)),
+        *(("host",), ("origin",)),
+    ],
 )
 BUS_CONNECTED = gauge("reachthru_bus_connected", "Whether there is a broker: 1 or 0")
 DATABASE_CONNECTED = gauge(
@@ -106,7 +120,7 @@ CARRIER_SUSPECTED = gauge(
 
 METRICS = (
     *(FAULT_CHANGES, ACTIVE_FAULTS, FAULT_STAGE),
-    *(ATTEMPTS, LATENCY, BACKLOG, BACKLOG_OLDEST, SINK_UP, FORGOTTEN),
+    *(ATTEMPTS, LATENCY, BACKLOG, BACKLOG_OLDEST, SUPPRESSED, RELEASED, SINK_UP, FORGOTTEN),
     *(BUS_CONNECTED, BUS_REFUSED, DATABASE_CONNECTED, LEADER, API_REFUSALS),
     *(AGENTS_CONNECTED, GUESTS, AGENTS_OUTBOX, AGENTS_OUTBOX_BROKEN),
     *(AGENTS_LATENESS, AGENTS_CLOCK, HOSTS_LOST, CARRIER_SUSPECTED),

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from reachthru.controller_server.settings import Settings
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
+from reachthru.controller_server.ticks import each_second
 from reachthru.controller_server.trail import Trail
 from reachthru.controller_server.upkeep import Upkeep
 from reachthru.telemetry.traces import Tracer, TracingError, make_tracer
@@ -90,14 +91,14 @@ class Controller:
                 database,
                 node.groups.directory,
                 leads=node.leadership.leads,
-                on_released=self._wake,
+                on_released=partial(self._released, node),
             )
             state = self._state(bus, database, ledger, node, maintenance)
             server = await self._rest_server(stack, state)
             for name, part in node.parts():
                 self._start(name, part)
-            self._start("maintenance", maintenance.run())
-            self._start("upkeep", self._upkeep(database, ledger, node).run())
+            self._start("maintenance", each_second(maintenance.turn))
+            self._start("upkeep", each_second(self._upkeep(database, ledger, node).turn))
             self._start("watchdog", _watchdog())
             # Whoever takes part in the work must know the groups.
             await wait_for_groups(state.groups)
@@ -278,6 +279,10 @@ class Controller:
             on_forgotten=self._metrics.forgotten,
             on_repeats=self._wake,
         )
+
+    def _released(self, node: Node, fault_ids: Sequence[str]) -> None:
+        self._wake()
+        node.feed.take_released(fault_ids)
 
     def _wake(self) -> None:
         """There is something new to deliver."""

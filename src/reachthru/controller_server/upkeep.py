@@ -6,17 +6,14 @@ Sinks that ask for it (`reconcile_s`) hear of every active fault again and again
 like any other: a consumer that lost one, or said yes and forgot, is right again after that.
 """
 
-import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 
 from reachthru.controller_server.sinks.base import Sink
-from reachthru.controller_server.store.database import Database, DatabaseError
+from reachthru.controller_server.store.database import Database
 from reachthru.controller_server.store.ledger import Ledger
 
-TICK_S = 1.0
 # Few enough that what is new does not wait long behind what is repeated.
 REPEAT_LIMIT = 100  # faults, a sink and a tick
 RETENTION_S = 60.0
@@ -64,14 +61,8 @@ class Upkeep:
         self._catch_up_at: float | None = None  # None: not since we lead
         self._undelivered_said = False
 
-    async def run(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            with contextlib.suppress(DatabaseError):  # the database itself says so, once
-                await self.turn(time.monotonic())
-
     async def turn(self, now: float) -> None:
-        """What is due at `now`. Raises `DatabaseError`."""
+        """What is due at `now`, for each second. Raises `DatabaseError`."""
         if self._database.full:  # nobody can lead then: the lease has to be written, too
             await self._make_room()
         if not self._leads():

@@ -25,14 +25,14 @@ _REMEDY_AWAY = "start the broker, or put [bus] url right; is a firewall between?
 def check_broker(url: str, door: BusDoor) -> Iterator[Finding]:
     shown = shown_url(url)
     try:
-        asyncio.run(probe(url, door))
+        what = asyncio.run(probe(url, door))
     except (BusUrlError, DoorError) as error:
         yield wrong(CHECK, f"[bus] {error}", "put the settings right")
         return
     except BusUnavailableError as error:
         yield wrong(CHECK, f"{shown}: {error}", remedy(str(error)))
         return
-    yield ok(CHECK, f"{shown} takes us")
+    yield ok(CHECK, f"{shown} takes us: {what}")
     try:
         found = certificate_of(url, door)
     except (DoorError, OSError):  # it took us a moment ago

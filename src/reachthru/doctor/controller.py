@@ -1,43 +1,32 @@
 """A controller's machine: settings, database, broker, REST, Keystone, Nova, sinks, agents."""
 
 import argparse
-import asyncio
-import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
 from reachthru import __version__, service
 from reachthru.bus import BusDoor
-from reachthru.certificates import CertificateError, client_tls, valid_until
+from reachthru.certificates import CertificateError, valid_until
 from reachthru.controller_server import settings as controller_settings
-from reachthru.controller_server.keystone_session import KeystoneError, KeystoneService
 from reachthru.controller_server.nova.settings import options as nova_options
 from reachthru.controller_server.settings import DEFAULT_PATH, Settings
 from reachthru.controller_server.store.database import DatabaseError
 from reachthru.controller_server.store.deliveries import Backlog
 from reachthru.controller_server.store.look import Look, NotMadeError, look
-from reachthru.doctor import judgement, machine
+from reachthru.doctor import judgement, machine, services
 from reachthru.doctor.broker import check_broker
 from reachthru.doctor.machine import Process
 from reachthru.doctor.run import Check, run_checks
-from reachthru.findings import Finding, ok, warning, wrong
+from reachthru.findings import Finding, ok, running, warning, wrong
 from reachthru.operator.api import Api, ApiError
-from reachthru.secret_files import shown_url
+from reachthru.secret_files import origin, shown_url
 from reachthru.service import SettingsError
 
 SERVICE = "reachthru-controller"
-CONNECT_TIMEOUT_S = 5.0
-_PORTS = {"http": 80, "https": 443}
-# Where a sink's section may say whom it talks to; the first that is set counts.
-_SINK_URLS = ("url", "endpoint_override", "auth_url")
 
 
 class Controller:
@@ -96,7 +85,7 @@ def check_database(controller: Controller) -> Iterator[Finding]:
     if seen.trouble:
         yield wrong("schema", f"{shown}: {seen.trouble}", "no controller of this version starts")
     else:
-        yield ok("database", f"{shown}: schema {seen.version:04d}")
+        yield ok("database", f"{shown}: {seen.server}, schema {seen.version:04d}")
     yield judgement.clock("clock", "the database's clock", seen.ahead_s)
 
 
@@ -135,7 +124,13 @@ def check_api(controller: Controller) -> Iterator[Finding]:
         remedy = "its log says more (journalctl -u reachthru-controller)"
         yield wrong("controller", f"runs, and is not ready: {error}", remedy)
         return
-    yield ok("controller", f"runs at {controller.api_url}, {answer.get('role', 'ready')}")
+    text = f"runs at {controller.api_url}, {answer.get('role', 'ready')}"
+    try:
+        version = str(Api(controller.args).get("/v1/summary")["version"])
+    except (ApiError, KeyError):  # a token would tell; check_hosts says so
+        yield ok("controller", text)
+    else:
+        yield running("controller", text, version, __version__, SERVICE)
 
 
 def check_certificate(controller: Controller) -> Iterator[Finding]:
@@ -154,32 +149,17 @@ def check_certificate(controller: Controller) -> Iterator[Finding]:
 
 
 def check_keystone(controller: Controller) -> Iterator[Finding]:
-    keystone = controller.settings.api.keystone
-    if keystone is None:
-        return
-    trouble = _http_trouble(keystone.url, keystone.ca_file)
-    if trouble is None:
-        yield ok("Keystone", f"{keystone.url} answers")
-    else:
-        remedy = "put [api] keystone_url right; until then nobody with a token of it is let in"
-        yield wrong("Keystone", f"{keystone.url}: {trouble}", remedy)
+    if controller.settings.api.keystone is not None:
+        yield services.keystone(controller.settings.api.keystone)
 
 
 def check_nova(controller: Controller) -> Iterator[Finding]:
     nova = controller.settings.nova
-    if nova is None:
-        return
-    try:
-        terms = asyncio.run(KeystoneService(nova.conf, "nova", "compute").terms())
-    except KeystoneError as error:
-        yield wrong("Nova", str(error), "put [nova] auth_... right; groups are as they were known")
-        return
-    trouble = _connect_trouble(terms.endpoint)
-    if trouble is None:
-        yield ok("Nova", f"{shown_url(terms.endpoint)} is reached")
-    else:
-        remedy = "is Nova's API up? [nova] endpoint_override may name another URL"
-        yield wrong("Nova", f"{shown_url(terms.endpoint)}: {trouble}", remedy)
+    if nova is not None:
+        yield services.nova(nova.conf)
+        news = services.nova_news(nova.notifications_url)
+        if news is not None:
+            yield news
 
 
 def check_sinks(controller: Controller) -> Iterator[Finding]:
@@ -189,14 +169,14 @@ def check_sinks(controller: Controller) -> Iterator[Finding]:
     for sink in controller.settings.sinks:
         left = waiting.get(sink.name, Backlog(0, 0.0))
         found = judgement.backlog(sink.name, left.changes, left.oldest_s, errors.get(sink.name))
-        url = _sink_url(controller.conf, sink.name)
-        trouble = _connect_trouble(url) if url else None
+        url = services.sink_url(controller.conf, sink.name)
+        trouble = services.connect_trouble(url) if url else None
         if trouble is None:
             yield found
         else:
             more = "" if found.mark == "ok" else f"; {found.text}"
             remedy = f"start what listens there, or put [sink_{sink.name}] right; nothing is lost"
-            yield wrong(f"sink {sink.name}", f"{_origin(url)}: {trouble}{more}", remedy)
+            yield wrong(f"sink {sink.name}", f"{origin(url)}: {trouble}{more}", remedy)
 
 
 def check_hosts(controller: Controller) -> Iterator[Finding]:
@@ -227,9 +207,6 @@ CHECKS = (
 )
 
 
-# --- reaching out ------------------------------------------------------------------------------
-
-
 def _api_url(settings: Settings, args: argparse.Namespace) -> str:
     if args.url_given:
         return str(args.url)
@@ -237,47 +214,3 @@ def _api_url(settings: Settings, args: argparse.Namespace) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(api.host, api.host)  # noqa: S104
     name = f"[{host}]" if ":" in host else host
     return f"{'https' if api.tls is not None else 'http'}://{name}:{api.port}"
-
-
-def _sink_url(conf: cfg.ConfigOpts, sink: str) -> str:
-    section: Any = getattr(conf, f"sink_{sink}", None)
-    for name in _SINK_URLS:
-        value = section.get(name) if section is not None else None
-        if isinstance(value, str) and urlsplit(value).scheme in _PORTS:
-            return value
-    return ""
-
-
-def _connect_trouble(url: str) -> str | None:
-    """Why nobody is reached there; None: somebody is."""
-    parts = urlsplit(url)
-    port = parts.port or _PORTS.get(parts.scheme, 0)
-    try:
-        socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S).close()
-    except TimeoutError:
-        return f"no answer within {CONNECT_TIMEOUT_S:g} s"
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return None
-
-
-def _http_trouble(url: str, ca_file: str | None) -> str | None:
-    try:
-        handlers = (
-            [urllib.request.HTTPSHandler(context=client_tls(ca_file, None, None))]
-            if url.startswith("https:")
-            else []
-        )
-        urllib.request.build_opener(*handlers).open(url, timeout=CONNECT_TIMEOUT_S).close()
-    except urllib.error.HTTPError as error:
-        return f"it answers {error.code} {error.reason}" if error.code >= 500 else None
-    except urllib.error.URLError as error:
-        return str(getattr(error.reason, "strerror", None) or error.reason).lower()
-    except (OSError, CertificateError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return None
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(shown_url(url))
-    return f"{parts.scheme}://{parts.netloc}"

@@ -17,7 +17,7 @@ from reachthru.doctor import judgement, machine
 from reachthru.doctor.broker import check_broker
 from reachthru.doctor.machine import Process
 from reachthru.doctor.run import Check, run_checks
-from reachthru.findings import Finding, ok, warning, wrong
+from reachthru.findings import Finding, ok, running, warning, wrong
 from reachthru.host_agent.cli import DEFAULT_PATH
 from reachthru.host_agent.discovery.directory import FILE_NAME
 from reachthru.host_agent.settings import HostSettings, load
@@ -239,6 +239,9 @@ def check_controller(host: Host) -> Iterator[Finding]:
         yield wrong("controller", text, remedy)
         return
     yield ok("controller", f"{host.args.url} knows {host.settings.host}")
+    version = str(found[0]["agent_version"])
+    if version != __version__ and host.agents:
+        yield running("agent", "what runs here", version, __version__, SERVICE)
     yield from judgement.host(found[0], __version__)
 
 

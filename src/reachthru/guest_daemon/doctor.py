@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reachthru.findings import Finding, ok, warning, wrong
+from reachthru import __version__
+from reachthru.findings import Finding, ok, running, warning, wrong
 from reachthru.guest_daemon.client import Client
 from reachthru.guest_daemon.errors import DoorError, SettingsError
 from reachthru.guest_daemon.settings import DEFAULT_PATH, Settings, load
@@ -107,7 +108,7 @@ def may_use(found: PortFile, user: User) -> bool:
 
 def check_daemon(status: dict[str, Any], interval_ms: int) -> Iterator[Finding]:
     """By what the daemon says of itself (`reachthru-guest status --json`)."""
-    yield ok("daemon", "runs")
+    yield running("daemon", "runs", str(status["version"]), __version__, SERVICE)
     state = str(status["port_state"])
     if state.startswith("not open"):
         remedy = "see the port above; one process at a time can have it"

@@ -13,13 +13,15 @@ class ControllerNews(BusMessage, tag="news", kw_only=True):
     """Fault changes that `controller` has just committed to the database.
 
     Best effort: others hear of them early; what got lost they find in the database. `forgotten`
-    are hosts that never return, as an operator said.
+    are hosts that never return, as an operator said; `released` the faults, by id, of which sinks
+    are told now that no maintenance window holds them back.
     `controller` is the name by which it joined the bus.
     """
 
     controller: str
     changes: list[FaultChange]
     forgotten: list[str] = msgspec.field(default_factory=list)
+    released: list[str] = msgspec.field(default_factory=list)
 
 
 _decoder: msgspec.json.Decoder[ControllerNews] = msgspec.json.Decoder(ControllerNews)

@@ -189,7 +189,7 @@ async def test_hosts_and_instances_come_and_go(controller, make_agent, wait_unti
 async def test_events_follow_what_happens(controller, make_agent):
     await controller.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", controller.api_port)
-    writer.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     events = {}
     async with make_agent() as agent, asyncio.timeout(20):
         await reader.readuntil(b"following")

@@ -280,6 +280,24 @@ async def test_14_an_agent_that_speaks_another_protocol(
     assert len(found.wrong()) == 1
 
 
+async def test_a_controller_that_was_not_started_again_after_an_upgrade(
+    controller, postgresql_url, monkeypatch
+):
+    running = await controller(postgresql_url)
+
+    async def said():
+        found = await examine_beside("controller", running._settings)
+        (one,) = [one for one in found if one["check"] == "controller"]
+        return one["mark"], one["text"], one["remedy"]
+
+    mark, text, _remedy = await said()
+    assert (mark, text.partition(", ")[2]) == ("ok", f"leader, version {__version__}")
+    monkeypatch.setattr("reachthru.doctor.controller.__version__", "0.1.99")
+    mark, text, remedy = await said()
+    assert mark == "warning" and "0.1.99 is installed" in text
+    assert remedy == "systemctl restart reachthru-controller"
+
+
 async def test_15_a_sink_is_away_and_much_waits_for_it(controller, broker, postgresql_url):
     async with Webhook() as webhook:
         url = webhook.url

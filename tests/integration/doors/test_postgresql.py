@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from reachthru.controller_server import settings
 from reachthru.controller_server.store.database import Database, DatabaseError
@@ -64,12 +65,16 @@ def address(server):
     return make
 
 
+WHO = text("SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+
+
 async def opens(url):
-    """Raises `DatabaseError`."""
+    """(whose connection it is, whether it is encrypted). Raises `DatabaseError`."""
     database = Database(url)
     try:
         await database.upgrade()
         await database.ping()
+        return await database.read(lambda c: tuple(c.execute(WHO).one()))
     finally:
         await database.close()
 
@@ -82,17 +87,17 @@ def with_password_file(folder, url, secret):
 
 async def test_a_password_from_a_file_over_verified_tls(address, pki, secret_file, tmp_path):
     url = address("locked", f"sslmode=verify-full&sslrootcert={pki.ca}")
-    await opens(with_password_file(tmp_path, url, secret_file("password", f"{PASSWORD}\n")))
+    url = with_password_file(tmp_path, url, secret_file("password", f"{PASSWORD}\n"))
+    assert await opens(url) == ("locked", True)
 
 
 async def test_a_certificate_in_place_of_a_password(address, pki):
     certificate, key = pki.client("certified")
-    await opens(
-        address(
-            "certified",
-            f"sslmode=verify-full&sslrootcert={pki.ca}&sslcert={certificate}&sslkey={key}",
-        )
+    url = address(
+        "certified",
+        f"sslmode=verify-full&sslrootcert={pki.ca}&sslcert={certificate}&sslkey={key}",
     )
+    assert await opens(url) == ("certified", True)
 
 
 async def test_another_ones_certificate_is_refused(address, pki, make_pki):

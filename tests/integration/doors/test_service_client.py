@@ -9,7 +9,9 @@ from openstack import connect
 
 from reachthru import service
 from reachthru.controller_server import sinks
+from reachthru.controller_server.model import Fault
 from reachthru.controller_server.sinks.base import NotNowError
+from reachthru.controller_server.sinks.doctor import DoctorSink
 from reachthru.controller_server.sinks.http import ServiceClient
 
 pytestmark = pytest.mark.xdist_group("keystone")  # one for all
@@ -40,8 +42,10 @@ async def service_of_openstack():
 
 
 @pytest.fixture
-def make_client(keystone, tmp_path):
-    def make(**options):
+def settings_of_admin(keystone, tmp_path):
+    """settings_of_admin(section, **options) -> (its file, the settings in it)"""
+
+    def make(section, **options):
         options = {
             "auth_type": "password", "auth_url": keystone.url, "cafile": keystone.ca,
             "username": "admin", "password": keystone.password, "user_domain_id": "default",
@@ -49,11 +53,30 @@ def make_client(keystone, tmp_path):
         } | options  # fmt: skip
         lines = "".join(f"{key} = {value}\n" for key, value in options.items())
         path = tmp_path / "controller.conf"
-        path.write_text(f"[sink_masakari]\n{lines}")
+        path.write_text(f"[{section}]\n{lines}")
         path.chmod(0o600)
-        return ServiceClient(service.load(path, sinks.options()), "sink_masakari", "instance-ha")
+        return path, service.load(path, sinks.options())
 
     return make
+
+
+@pytest.fixture
+def make_client(settings_of_admin):
+    def make(**options):
+        _path, conf = settings_of_admin("sink_masakari", **options)
+        return ServiceClient(conf, "sink_masakari", "instance-ha")
+
+    return make
+
+
+@pytest.fixture
+def raised_fault():
+    return Fault(
+        id="fault-1", kind="heartbeat_lost", severity="critical", status="raised",
+        instance_uuid="uuid-1", instance_name="db", host="compute-0",
+        raised_at="2026-01-01T00:00:00.000000+00:00", cleared_at=None, detail="no answer",
+        corrective_action="none", stages_ms={}, deliveries=[],
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -84,6 +107,19 @@ async def test_a_service_is_found_in_the_catalog(
             await client.ask("POST", "/notifications", {})
     assert {path for path, _ in service_of_openstack.seen} == {f"/v1/{project}/notifications"}
     assert len({token for _, token in service_of_openstack.seen}) == 1  # kept, not asked anew
+
+
+async def test_a_sink_finds_vitrage_in_the_catalog(
+    keystone, service_of_openstack, settings_of_admin, raised_fault
+):
+    await asyncio.to_thread(keystone.endpoint, "rca", service_of_openstack.url)
+    path, conf = settings_of_admin("sink_doctor", shape="vitrage")
+    try:
+        async with DoctorSink.configured(path, conf) as sink:
+            await sink.deliver(raised_fault)
+    finally:
+        await asyncio.to_thread(keystone.forget, "rca")
+    assert [path for path, _ in service_of_openstack.seen] == ["/v1/event"]
 
 
 async def test_a_refused_token_is_renewed_once(service_of_openstack, make_client):

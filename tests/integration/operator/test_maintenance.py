@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import httpx
+
 from lab.controllers import Agent, until
 
 
@@ -28,7 +30,10 @@ async def test_a_window_holds_back_what_ends_within_it_and_tells_the_rest_when_i
         }
         assert "new disks" in await reachthru(other, "maintenance", "list")
         assert webhook.told == []
+        heard = asyncio.create_task(next_fault(other))
         await until(lambda: webhook.told)  # by itself
+        let_go = await heard
+        assert (let_go["id"], let_go["status"], let_go["maintenance"]) == (stays, "raised", None)
         agent.change("u1", "cleared")
         await until(lambda: len(webhook.told) > 1)
         await asyncio.sleep(1.5)
@@ -37,6 +42,23 @@ async def test_a_window_holds_back_what_ends_within_it_and_tells_the_rest_when_i
     logs = one.log() + other.log()
     assert f"maintenance {window['id']} of host compute-0: it starts, until" in logs
     assert "its time is over" in logs
+
+
+async def next_fault(controller):
+    """Of the events from now on."""
+    address = f"http://127.0.0.1:{controller.api_port}/v1/events"
+    async with (
+        asyncio.timeout(60),
+        httpx.AsyncClient(timeout=60) as client,
+        client.stream("GET", address) as answer,
+    ):
+        kind = ""
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: ") and kind == "fault":
+                return json.loads(line.removeprefix("data: "))
+    return None
 
 
 async def test_an_operator_ends_one_and_what_is_still_wrong_is_told(

@@ -12,6 +12,7 @@ from reachthru.controller_server.store import database as database_module
 from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import FaultFilter
+from reachthru.controller_server.ticks import each_second
 from reachthru.controller_server.upkeep import Upkeep
 from servers.postgresql import PostgresqlServer
 
@@ -231,7 +232,7 @@ async def test_when_it_is_full_the_oldest_cleared_history_makes_room(small, arri
         on_forgotten=lambda *_: None,
         on_repeats=lambda: None,
     )
-    keeping_up = asyncio.create_task(upkeep.run())
+    keeping_up = asyncio.create_task(each_second(upkeep.turn))
     for seq in range(100, 150):
         await add_until_taken(ledger, arrived(seq, detail="x" * 3000))
     keeping_up.cancel()

@@ -168,7 +168,3 @@ def test_wrong_settings_are_refused_in_one_line(make_sink, options, says):
         make_sink(**options)
     assert "sink_doctor" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_vitrage_can_be_found_in_keystones_catalog(make_sink):
-    make_sink(shape="vitrage", auth_type="password", auth_url="http://keystone/v3")

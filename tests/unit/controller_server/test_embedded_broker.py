@@ -194,5 +194,9 @@ async def test_connections_are_bounded(broker, monkeypatch):
     kept = [await connect(broker, f"client-{number}") for number in range(3)]
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
     await ended(reader)
+    for its_reader, other in kept:  # they go on
+        other.write(packet(0xC0, b""))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await its_reader.readexactly(2) == b"\xd0\x00"
     for _reader, other in (*kept, (reader, writer)):
         other.close()

@@ -81,6 +81,20 @@ async def test_fault_changes_are_published_as_rest_shows_them(ledger, arrived):
     assert '"status":"cleared"' in told[1].data
 
 
+async def test_a_fault_that_is_let_go_is_published_again(ledger, arrived):
+    hub = EventHub()
+    fault_events = FaultEvents(hub, ledger)
+    running = asyncio.create_task(fault_events.run())
+    follower = hub.follow()
+    await ledger.add([arrived(1, fault_id="f"), arrived(2, fault_id="g")])
+    fault_events.announce([], ["f"])
+    async with asyncio.timeout(10):
+        told = await anext(follower.events())
+    running.cancel()
+    assert told.kind == "fault" and '"id":"f"' in told.data and '"status":"raised"' in told.data
+    assert not follower.waiting
+
+
 async def test_who_comes_back_in_time_is_told_what_it_has_missed():
     hub = EventHub()
     follower = hub.follow()

@@ -76,7 +76,7 @@ def woken():
 
 @pytest.fixture
 def maintenance(database, groups, woken, database_clock):
-    return Maintenance(database, groups, leads=lambda: True, on_released=lambda: woken.append(True))
+    return Maintenance(database, groups, leads=lambda: True, on_released=woken.extend)
 
 
 async def start(maintenance, scope="instance", subject="uuid-1", for_s=HOUR_S):
@@ -120,6 +120,7 @@ async def test_a_fault_within_a_window_is_shown_and_not_told(
     assert fault.maintenance == window
     assert {delivery.state for delivery in fault.deliveries} == {"suppressed"}
     assert await ledger.catch_up("new sink", 100, None) == 0
+    assert ledger.suppressed == {"log": 1, "webhook": 1}
 
 
 async def test_others_faults_are_told_as_ever(maintenance, ledger, arrived):
@@ -136,9 +137,10 @@ async def test_what_is_still_wrong_when_the_window_expires_is_told_then(
     await ledger.add([arrived(1, fault_id="f")])
     database_clock.offset_s = 61.0
     await turn(maintenance)
-    assert woken
+    assert woken == ["f"]
     assert await told(ledger) == [("f", "raised")]
     assert await marks(ledger) == {"f": None}
+    assert maintenance.released == {"log": 1, "webhook": 1}
     assert await ledger.catch_up("new sink", 100, None) == 1
     await ledger.add([arrived(2, fault_id="f", status="cleared")])
     assert await told(ledger) == [("f", "cleared")]
@@ -237,7 +239,7 @@ async def test_a_clock_that_is_set_back_ends_a_window_rather_than_prolongs_it(
 async def test_a_follower_leaves_the_end_to_the_leader(
     database, groups, ledger, arrived, maintenance, database_clock
 ):
-    follower = Maintenance(database, groups, leads=lambda: False, on_released=lambda: None)
+    follower = Maintenance(database, groups, leads=lambda: False, on_released=lambda _: None)
     await start(maintenance, for_s=60.0)
     await ledger.add([arrived(1, fault_id="f")])
     database_clock.offset_s = 61.0

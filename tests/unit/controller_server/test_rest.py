@@ -40,7 +40,7 @@ async def controller(database, ledger, make_node):
             watch=node.watch,
             forgetting=node.forgetting,
             maintenance=Maintenance(
-                database, node.groups.directory, leads=lambda: True, on_released=lambda: None
+                database, node.groups.directory, leads=lambda: True, on_released=lambda _: None
             ),
             sinks=("log", "webhook"),
         )
@@ -346,6 +346,31 @@ async def test_metrics_count_faults_deliveries_backlog_and_agents(
         "reachthru_bus_connected 1.0",
     ):
         assert line in lines
+
+
+async def test_metrics_count_what_a_window_holds_back_and_lets_go(
+    client, controller, arrived, make_report
+):
+    def held(text, what):
+        return re.findall(rf'reachthru_delivery_{what}_changes_total{{sink="(\w+)"}} (\S+)', text)
+
+    controller.inventory.take_report(make_report("uuid-1"))
+    text = (await client.get("/metrics")).text
+    assert (
+        held(text, "suppressed") == held(text, "released") == [("log", "0.0"), ("webhook", "0.0")]
+    )
+    window = (await client.post("/v1/maintenance", json={"for_s": 60, "instance": "uuid-1"})).json()
+    await controller.ledger.add(
+        [arrived(1, fault_id="f"), arrived(2, fault_id="g"), arrived(3, instance_uuid="other")]
+    )
+    await controller.ledger.add([arrived(4, fault_id="g", status="cleared")])
+    text = (await client.get("/metrics")).text
+    assert held(text, "suppressed") == [("log", "3.0"), ("webhook", "3.0")]
+    assert held(text, "released") == [("log", "0.0"), ("webhook", "0.0")]
+    await client.delete(f"/v1/maintenance/{window['id']}")
+    text = (await client.get("/metrics")).text
+    assert held(text, "released") == [("log", "1.0"), ("webhook", "1.0")]
+    assert held(text, "suppressed") == [("log", "3.0"), ("webhook", "3.0")]
 
 
 async def test_metrics_are_there_without_a_database(client, controller):

@@ -121,6 +121,12 @@ def test_the_embedded_broker_takes_a_port(tmp_path):
         ("[api]\nauth = token", ["[api] auth = token", "reader_token_file"]),
         ("[api]\nauth = token\nadmin_token_file = /nowhere", ["admin_token_file: /nowhere"]),
         ("[api]\nadmin_token_file = /nowhere", ["admin_token_file", "auth = token"]),
+        ("[api]\nallowed_hosts = http://x", ["allowed_hosts: 'http://x'", "without scheme"]),
+        ("[api]\nallowed_hosts = x:80", ["allowed_hosts: 'x:80'", "and port"]),
+        (
+            "[api]\nallowed_hosts = x\nauth = keystone\nkeystone_url = https://k",
+            ["allowed_hosts", "leave it out", "auth = keystone"],
+        ),
         ("[api]\nauth = keystone", ["keystone_url", "https://"]),
         ("[api]\nkeystone_url = https://k", ["keystone_url", "auth = keystone"]),
         (
@@ -169,6 +175,11 @@ def test_an_error_shows_no_secret(tmp_path, text):
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
 def test_this_machine_may_ask_without_a_token(tmp_path, address):
     assert not load(tmp_path, f"[api]\nlisten = {address}:1").api.locked
+
+
+def test_names_of_a_proxy_may_be_allowed(tmp_path):
+    loaded = load(tmp_path, "[api]\nallowed_hosts = Controller.Example, [fd00::1]")
+    assert loaded.api.allowed_hosts == {"controller.example", "[fd00::1]"}
 
 
 def test_with_tokens_it_listens_anywhere(tmp_path):

@@ -107,6 +107,7 @@ async def test_2xx_is_a_yes(receiver, status):
     receiver.status = status
     async with webhook(receiver.url) as sink:
         await sink.deliver(FAULT)
+    assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "409 Conflict", "422 X"])

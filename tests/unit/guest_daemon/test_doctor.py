@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from reachthru import __version__
 from reachthru.findings import Mark
 from reachthru.guest_daemon.cli import main
 from reachthru.guest_daemon.doctor import PortFile, User, check_daemon, check_port, may_use
@@ -12,6 +13,7 @@ from reachthru.guest_daemon.doctor import PortFile, User, check_daemon, check_po
 ROOT = User(0, frozenset({0}))
 SOMEBODY = User(1000, frozenset({1000, 50}))
 FINE = {
+    "version": __version__,
     "port_state": "host connected",
     "registered": True,
     "last_challenge_s": 0.1,
@@ -63,6 +65,7 @@ def test_a_port_that_can_not_be_used(found, word):
         ({"last_challenge_s": 60.0}, ["host"], []),
         ({"healthy": False, "log_msg": "disk"}, [], ["health"]),
         ({"peer_errors": {"not_json": 2}}, [], ["messages"]),
+        ({"version": "0.0.9"}, [], ["daemon"]),
     ],
 )
 def test_what_the_daemon_says(more, wrong, warnings):

@@ -14,23 +14,24 @@ from reachthru.bus.oslo.address import Address
 TIMEOUT_S = 3.0
 
 
-async def probe(url: str, door: BusDoor) -> None:
-    """Of a cluster, one broker is enough. Raises `BusUrlError`, `DoorError`,
-    `BusUnavailableError`.
+async def probe(url: str, door: BusDoor) -> str:
+    """Returns the broker's name and version. Of a cluster, one broker is enough.
+
+    Raises `BusUrlError`, `DoorError`, `BusUnavailableError`.
     """
     address = Address.parse(url, door)
     why = ""
     for host, port in address.brokers:
         try:
-            await asyncio.to_thread(_connect, host, port, address.virtual_host, door, address.tls)
+            return await asyncio.to_thread(
+                _connect, host, port, address.virtual_host, door, address.tls
+            )
         except (amqp.exceptions.AMQPError, OSError) as error:
             why = reasons.of_error(error)
-        else:
-            return
     raise BusUnavailableError(why)
 
 
-def _connect(host: str, port: int, virtual_host: str, door: BusDoor, tls: bool) -> None:
+def _connect(host: str, port: int, virtual_host: str, door: BusDoor, tls: bool) -> str:
     options: dict[str, Any] = {}
     if tls:
         options["ssl"] = {
@@ -57,4 +58,6 @@ def _connect(host: str, port: int, virtual_host: str, door: BusDoor, tls: bool) 
     except BaseException:
         connection.collect()
         raise
+    about = connection.server_properties
     connection.close()
+    return f"{about.get('product', 'AMQP')} {about.get('version', '')}".strip()

@@ -25,14 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 class Heard(Struct, frozen=True):
-    """`ours`: this controller has stored them."""
+    """`ours`: this controller has stored them. `released`: faults, by id, that are no news, and of
+    which sinks are told only now.
+    """
 
     changes: Sequence[FaultChange]
     ours: bool
+    released: Sequence[str] = ()
 
 
 class FaultFeed:
-    """`listeners` are called with changes that are committed and new, in order an instance."""
+    """`listeners` are called with changes that are committed and new, in order an instance; and
+    with faults that are let go.
+    """
 
     def __init__(self, database: Database, bus: ControllerBus) -> None:
         self.listeners: list[Callable[[Heard], None]] = []
@@ -60,9 +65,16 @@ class FaultFeed:
             )
         self._tell(Heard(self._heard.new(changes), ours=True))
 
+    def take_released(self, fault_ids: Sequence[str]) -> None:
+        """What this controller has just let go. Who misses it sees it when it looks next."""
+        self._bus.tell_controllers(
+            ControllerNews(controller=self._bus.name, changes=[], released=list(fault_ids))
+        )
+        self._tell(Heard([], ours=True, released=fault_ids))
+
     def take_news(self, news: ControllerNews) -> None:
         """What another one has committed."""
-        self._tell(Heard(self._heard.new(news.changes), ours=False))
+        self._tell(Heard(self._heard.new(news.changes), ours=False, released=news.released))
 
     async def run(self) -> None:
         """Finds in the database what was missed, until cancelled."""
@@ -94,6 +106,6 @@ class FaultFeed:
                 return rows, last_id
 
     def _tell(self, heard: Heard) -> None:
-        if heard.changes:
+        if heard.changes or heard.released:
             for listener in self.listeners:
                 listener(heard)

@@ -101,7 +101,7 @@ class Node:
         self.feed.listeners += [
             lambda heard: self.groups.take_faults(heard.changes),
             partial(_count, metrics, trail),
-            lambda heard: self._fault_events.announce(heard.changes),
+            lambda heard: self._fault_events.announce(heard.changes, heard.released),
         ]
         self.leadership.on_change = self._lead
         self.leadership.on_other = self.groups.led_by_another

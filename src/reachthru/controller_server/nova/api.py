@@ -35,6 +35,10 @@ class NovaUnavailableError(Exception):
     """Nova's API can't be asked, or didn't answer usefully; one line for the operator."""
 
 
+class NovaForbiddenError(NovaUnavailableError):
+    """It answers, and its policy does not let us."""
+
+
 class NovaApi:
     """Connects at the first call. `conf` has a [nova] section with keystoneauth's options."""
 
@@ -49,6 +53,14 @@ class NovaApi:
     def server(self, uuid: str) -> Server | None:
         """None: there is no such server. Raises `NovaUnavailableError`."""
         return self._ask(lambda: self._server(uuid))
+
+    def try_reading(self) -> None:
+        """As `snapshot`, and little of it. Raises `NovaUnavailableError`, `NovaForbiddenError`."""
+        self._ask(self._try_reading)
+
+    def _try_reading(self) -> None:
+        next(iter(self._compute.server_groups(all_projects=True, limit=1)), None)
+        next(iter(self._compute.servers(details=True, all_projects=True, limit=1)), None)
 
     def _snapshot(self) -> Snapshot:
         groups = [
@@ -89,6 +101,8 @@ class NovaApi:
         ) as error:
             self._compute = None
             reason = without_secrets(" ".join(str(error).split())) or type(error).__name__
+            if getattr(error, "status_code", None) == 403:
+                raise NovaForbiddenError(reason) from error
             raise NovaUnavailableError(reason) from error
 
     def _connect(self) -> Any:

@@ -21,7 +21,8 @@ from reachthru.controller_server.rest import (
     page,
     summary,
 )
-from reachthru.controller_server.rest.door import Door
+from reachthru.controller_server.rest.door import Guarded
+from reachthru.controller_server.rest.lists import asked
 from reachthru.controller_server.state import ControllerState
 from reachthru.controller_server.store.database import DatabaseError
 
@@ -29,7 +30,7 @@ _Request = Request[Any, Any, Any]
 _log = logging.getLogger(__name__)
 
 
-def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
+def rest_app(controller: ControllerState, door: Guarded | None = None) -> Litestar:
     """Serves what `controller` knows to whom `door` lets in; to everybody without one."""
     overview = Overview(controller)
     return Litestar(
@@ -57,6 +58,7 @@ def rest_app(controller: ControllerState, door: Door | None = None) -> Litestar:
         dependencies={
             "controller": Provide(lambda: controller, sync_to_thread=False),
             "overview": Provide(lambda: overview, sync_to_thread=False),
+            "asked": Provide(asked, sync_to_thread=False),
         },
         # Half of gzip's default effort: a fifth more bytes, and the loop is back in a third of the
         # time. A stream is not compressed: each listener's would hold 256 KiB. The page's files are

@@ -22,7 +22,7 @@ OPEN = "open"
 # How soon a stream ends whose token was taken back. One that expires ends it at once.
 RECHECK_INTERVAL_S = 15.0
 TOKEN_LIMIT = 4096  # characters
-_READING_METHODS = ("GET", "HEAD", "OPTIONS")
+READING_METHODS = ("GET", "HEAD", "OPTIONS")
 _Connection = ASGIConnection[Any, Any, Any, Any]
 
 
@@ -53,6 +53,12 @@ class Check(Protocol):
 
     async def caller(self, token: str) -> Caller | None:
         """None: the token is none of its. Raises `CheckUnavailableError`."""
+
+
+class Guarded(Protocol):
+    """A door of the application: every call passes its guard, which raises `HTTPException`."""
+
+    async def guard(self, connection: _Connection, handler: BaseRouteHandler, /) -> None: ...
 
 
 class Visitor:
@@ -88,7 +94,7 @@ class Door:
         """Raises `HTTPException`. Leaves a `Visitor` in the scope's "user"."""
         if handler.opt.get(OPEN):
             return
-        needed = Role.READER if _method(connection) in _READING_METHODS else Role.ADMIN
+        needed = Role.READER if method_of(connection) in READING_METHODS else Role.ADMIN
         token = presented(connection.headers)
         if token is None:
             raise self._refusal(connection, 401, "missing", "this needs a token")
@@ -124,17 +130,23 @@ class Door:
     def _refusal(
         self, connection: _Connection, status_code: int, reason: str, what: str
     ) -> HTTPException:
-        # As it was sent: a path that is decoded could hold a line of a log.
-        path = connection.scope["raw_path"].decode("ascii", "replace")
-        peer = connection.client.host if connection.client else "somebody"
-        self._refusals.add(reason, f"{_method(connection)} {path}", peer, f"{status_code}, {what}")
+        asked, peer = asked_for(connection)
+        self._refusals.add(reason, asked, peer, f"{status_code}, {what}")
         headers = {}
         if status_code == 401:
             headers["WWW-Authenticate"] = ", ".join(check.challenge for check in self._checks)
         return HTTPException(what, status_code=status_code, headers=headers)
 
 
-def _method(connection: _Connection) -> str:
+def asked_for(connection: _Connection) -> tuple[str, str]:
+    """(method and path, the peer's address), for a line of the log."""
+    # As it was sent: a path that is decoded could hold a line of a log.
+    path = connection.scope["raw_path"].decode("ascii", "replace")
+    peer = connection.client.host if connection.client else "somebody"
+    return f"{method_of(connection)} {path}", peer
+
+
+def method_of(connection: _Connection) -> str:
     scope: Mapping[str, Any] = connection.scope
     return str(scope.get("method", ""))
 

@@ -5,16 +5,15 @@ from typing import Any
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from msgspec import Struct
 
 from reachthru.controller_server.groups.base import Group, outline
 from reachthru.controller_server.overview import verdicts
 from reachthru.controller_server.overview.model import JudgedGroup, shown_group
 from reachthru.controller_server.overview.overview import Overview
-from reachthru.controller_server.overview.paging import page_of
-from reachthru.controller_server.overview.verdicts import RANK, Verdict
-from reachthru.controller_server.rest.lists import Limit, Offset, Search, question
+from reachthru.controller_server.overview.verdicts import RANK
+from reachthru.controller_server.rest.lists import Asked
 from reachthru.controller_server.state import ControllerState
 
 _SORTS: dict[str, Any] = {
@@ -33,20 +32,13 @@ class Groups(Struct):
 
 @get("/v1/groups")
 async def get_groups(
-    *,
     controller: NamedDependency[ControllerState],
     overview: NamedDependency[Overview],
-    search: Search = "",
-    verdict: FromQuery[Verdict | None] = None,
-    sort: FromQuery[str] = "",
-    offset: Offset = 0,
-    limit: Limit = None,
+    asked: NamedDependency[Asked],
 ) -> Groups:
     """As their source has them, or by `sort`: worst, name, members."""
-    found = [judged for judged in await overview.groups() if verdict in (None, judged.verdict)]
-    page = page_of(
-        found,
-        question(search, sort, offset, limit),
+    page = asked.page(
+        await overview.groups(),
         texts=lambda judged: (judged.subject.name, judged.subject.id),
         keys=_SORTS,
     )

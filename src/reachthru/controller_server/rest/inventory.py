@@ -13,9 +13,8 @@ from reachthru.controller_server.cluster.forgetting import HostAliveError, Unkno
 from reachthru.controller_server.model import Host, Instance
 from reachthru.controller_server.overview.model import JudgedHost, JudgedInstance
 from reachthru.controller_server.overview.overview import Judged, Overview
-from reachthru.controller_server.overview.paging import page_of
 from reachthru.controller_server.overview.verdicts import RANK, Verdict
-from reachthru.controller_server.rest.lists import Limit, Offset, Search, question
+from reachthru.controller_server.rest.lists import Asked
 from reachthru.controller_server.round_trips import RoundTrip
 from reachthru.controller_server.state import ControllerState
 
@@ -59,25 +58,14 @@ class Hosts(Struct):
 
 @get("/v1/instances")
 async def get_instances(
-    *,
     controller: NamedDependency[ControllerState],
     overview: NamedDependency[Overview],
-    search: Search = "",
-    verdict: FromQuery[Verdict | None] = None,
+    asked: NamedDependency[Asked],
     host: FromQuery[str | None] = None,
-    sort: FromQuery[str] = "",
-    offset: Offset = 0,
-    limit: Limit = None,
 ) -> Instances:
     """By uuid, or by `sort`: worst, name, host, last_seen; -name from the last to the first."""
-    found = [
-        judged
-        for judged in await overview.instances()
-        if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
-    ]
-    page = page_of(
-        found,
-        question(search, sort, offset, limit),
+    page = asked.page(
+        (one for one in await overview.instances() if host in (None, one.subject.host)),
         texts=lambda judged: (judged.subject.name, judged.subject.uuid, judged.subject.host),
         keys=_INSTANCE_SORTS,
     )
@@ -103,24 +91,13 @@ async def get_instance(
 
 @get("/v1/hosts")
 async def get_hosts(
-    *,
     overview: NamedDependency[Overview],
-    search: Search = "",
-    verdict: FromQuery[Verdict | None] = None,
+    asked: NamedDependency[Asked],
     host: FromQuery[str | None] = None,
-    sort: FromQuery[str] = "",
-    offset: Offset = 0,
-    limit: Limit = None,
 ) -> Hosts:
     """By name, or by `sort`: worst, name, guests, lateness. `host`: this one only."""
-    found = [
-        judged
-        for judged in await overview.hosts()
-        if verdict in (None, judged.verdict) and host in (None, judged.subject.host)
-    ]
-    page = page_of(
-        found,
-        question(search, sort, offset, limit),
+    page = asked.page(
+        (one for one in await overview.hosts() if host in (None, one.subject.host)),
         texts=lambda judged: (judged.subject.host,),
         keys=_HOST_SORTS,
     )

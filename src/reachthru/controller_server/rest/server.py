@@ -9,8 +9,9 @@ import uvicorn
 
 from reachthru.controller_server.api_settings import ApiSettings
 from reachthru.controller_server.rest.app import rest_app
-from reachthru.controller_server.rest.door import Check, Door, Role
+from reachthru.controller_server.rest.door import Check, Door, Guarded, Role
 from reachthru.controller_server.rest.keystone import Keystone
+from reachthru.controller_server.rest.local_door import LocalDoor
 from reachthru.controller_server.rest.refusals import Refusals
 from reachthru.controller_server.rest.static_tokens import StaticTokens
 from reachthru.controller_server.rest.tls import ServerTls
@@ -67,9 +68,9 @@ def _tls(api: ApiSettings, refusals: Refusals) -> ssl.SSLContext | None:
     return ServerTls(api.tls, refused).context
 
 
-async def _door(
-    stack: contextlib.AsyncExitStack, api: ApiSettings, refusals: Refusals
-) -> Door | None:
+async def _door(stack: contextlib.AsyncExitStack, api: ApiSettings, refusals: Refusals) -> Guarded:
+    if not api.locked:
+        return LocalDoor(api.allowed_hosts, refusals)
     checks: list[Check] = []
     files = {Role.READER: api.reader_tokens, Role.ADMIN: api.admin_tokens}
     given = {role: file for role, file in files.items() if file is not None}
@@ -77,4 +78,4 @@ async def _door(
         checks.append(StaticTokens(given))
     if api.keystone is not None:
         checks.append(await stack.enter_async_context(Keystone(api.keystone)))
-    return Door(checks, refusals) if checks else None
+    return Door(checks, refusals)

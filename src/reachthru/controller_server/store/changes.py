@@ -84,12 +84,13 @@ class Room(Struct, frozen=True):
 
 class Added(Struct):
     """`claimed`: change ids, by sink, that are its worker's own from the start. `unclaimed`: sinks
-    for which there is more that is due.
+    for which there is more that is due. `held`: how many changes no sink is told of.
     """
 
     stored: list[Stored]
     claimed: dict[str, list[int]]
     unclaimed: set[str]
+    held: int = 0
 
 
 def add_changes(
@@ -133,7 +134,7 @@ def add_changes(
             for sink in sinks
         ],
     )
-    return Added(fresh, added.claimed, added.unclaimed)
+    return Added(fresh, added.claimed, added.unclaimed, len(fresh) - len(told))
 
 
 def _without(arrived: Sequence[Arrived], seen: set[tuple[str, str]]) -> list[Arrived]:

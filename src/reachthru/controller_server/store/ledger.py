@@ -1,6 +1,7 @@
 """The faults and what each sink still has to be told: the asynchronous door to their tables."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -51,8 +52,8 @@ class Taker(Protocol):
 
 
 class Ledger:
-    """`owner` is this controller's name, of no other that is alive. Every method raises
-    `DatabaseError`.
+    """`owner` is this controller's name, of no other that is alive. `suppressed` counts the changes
+    that were added and of which a sink is not told, by sink. Every method raises `DatabaseError`.
     """
 
     def __init__(self, database: Database, sinks: Collection[str], owner: str) -> None:
@@ -65,6 +66,7 @@ class Ledger:
         self._written_ms: dict[int, float] = {}
         self._writes_stored_ms = False
         self._takers: list[Taker] = []
+        self.suppressed: Counter[str] = Counter()
 
     def deliver_to(self, taker: Taker) -> None:
         """From now on, what is added is claimed for `taker` in the same transaction."""
@@ -82,6 +84,7 @@ class Ledger:
 
         added, claimed = await self._database.write(operation)
         self._note_stored(added.stored)
+        self._count_held(added)
         for taker in self._takers:
             sink = taker.claimer.sink
             taker.take(claimed.get(sink, []), began=began, more=sink in added.unclaimed)
@@ -91,6 +94,10 @@ class Ledger:
         """When the change was committed, for its `stages_ms`, where it was read without that."""
         stored_ms = self._stored_ms.get(change_id, self._written_ms.get(change_id))
         return {} if stored_ms is None else {"stored": stored_ms}
+
+    def _count_held(self, added: Added) -> None:
+        if added.held:
+            self.suppressed.update(dict.fromkeys(self._sinks, added.held))
 
     def _note_stored(self, stored: Sequence[Stored]) -> None:
         now = datetime.now(UTC)
@@ -106,15 +113,16 @@ class Ledger:
     async def lose_hosts(self, losses: Sequence[Loss], leader: str) -> list[Stored]:
         """Raises a `host_lost` for each that has none, if `leader` still leads."""
 
-        def operation(connection: Connection) -> list[Stored]:
+        def operation(connection: Connection) -> Added:
             if not hold_lease(connection, leader):
-                return []
+                return Added([], {}, set())
             return lose_hosts(connection, losses, self._sinks)
 
-        stored = await self._database.write(operation)
-        for taker in self._takers if stored else ():
+        added = await self._database.write(operation)
+        self._count_held(added)
+        for taker in self._takers if added.stored else ():
             taker.take([], began=time.monotonic(), more=True)
-        return stored
+        return added.stored
 
     async def as_of(self, keys: Sequence[tuple[str, FaultStatus]]) -> list[Fault]:
         """Each fault as of one of its changes (fault id, status), in the order of arrival."""

@@ -2,6 +2,7 @@
 changes nothing.
 """
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from reachthru.secret_files import shown_url
 
 
 class Look(Struct, frozen=True, kw_only=True):
-    """`version` is its schema's, `trouble` why this reachthru can't work with that ("" : it can).
+    """`server`: the database's name and version. `version` is its schema's, `trouble` why this
+    reachthru can't work with that ("" : it can).
 
     `ahead_s`: the database's clock, as far as it is ahead of this machine's; within half a round
     trip. `backlog` and `last_errors` are by sink, of what has not been told.
     """
 
+    server: str
     version: int
     trouble: str
     ahead_s: float
@@ -63,11 +66,12 @@ def _look(connection: Connection) -> Look:
     before = time.time()
     there = now_s(connection)
     ahead_s = there - (before + time.time()) / 2
+    server = _server(connection)
     version = schema.version(connection)
     try:
         schema.check(connection)
     except schema.SchemaError as error:
-        return Look(version=version, trouble=str(error), ahead_s=ahead_s)
+        return Look(server=server, version=version, trouble=str(error), ahead_s=ahead_s)
     rows = connection.execute(
         select(deliveries.c.sink, deliveries.c.last_error)
         .where(deliveries.c.state == PENDING, deliveries.c.last_error.is_not(None))
@@ -75,9 +79,19 @@ def _look(connection: Connection) -> Look:
         .limit(1000)
     )
     return Look(
+        server=server,
         version=version,
         trouble="",
         ahead_s=ahead_s,
         backlog=count_pending(connection),
         last_errors={row.sink: row.last_error for row in rows},
     )
+
+
+def _server(connection: Connection) -> str:
+    dialect = connection.dialect
+    numbers = getattr(dialect, "server_version_info", None) or ()
+    if dialect.name == "sqlite":
+        numbers = sqlite3.sqlite_version_info
+    names = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+    return f"{names.get(dialect.name, dialect.name)} {'.'.join(map(str, numbers))}".strip()

@@ -5,6 +5,7 @@ are let go in one that has the fault's row locked: so no order of events loses o
 that ends at the same moment leaves behind is found a second later.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,10 +43,13 @@ _MARK = (
 
 
 class Over(Struct, frozen=True):
-    """`windows` have just expired; `released` faults are told now."""
+    """`windows` have just expired; the faults `released`, by id, are told now: `told` has how many
+    of their changes, by sink.
+    """
 
     windows: list[Window]
-    released: int
+    released: list[str]
+    told: Counter[str]
 
 
 def load(connection: Connection) -> list[Window]:
@@ -145,24 +149,28 @@ def let_go(connection: Connection, now: float) -> Over:
         # A fault that is being cleared must not be raised behind that.
         .with_for_update(skip_locked=True)
     ).all()
-    released = []
+    released: dict[str, int] = {}
     for row in rows:
         other = covering(active, row.instance_uuid, row.host)
         mark = {"fault": row.id, "window": None if other is None else other.id}
         connection.execute(_MARK, mark)
         if other is None:
-            released.append(row.last_change_id)
-    _deliver(connection, released, now)
-    return Over(expired, len(released))
+            released[row.id] = row.last_change_id
+    told = _deliver(connection, list(released.values()), now)
+    return Over(expired, list(released), told)
 
 
-def _deliver(connection: Connection, change_ids: Sequence[int], now: float) -> None:
-    if change_ids:
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.change_id.in_(change_ids), deliveries.c.state == SUPPRESSED)
-            .values(state=PENDING, due_at=now)
-        )
+def _deliver(connection: Connection, change_ids: Sequence[int], now: float) -> Counter[str]:
+    """Returns how many, by sink."""
+    if not change_ids:
+        return Counter()
+    sinks = connection.scalars(
+        update(deliveries)
+        .where(deliveries.c.change_id.in_(change_ids), deliveries.c.state == SUPPRESSED)
+        .values(state=PENDING, due_at=now)
+        .returning(deliveries.c.sink)
+    )
+    return Counter(sinks)
 
 
 def forget_old(connection: Connection, now: float) -> None:

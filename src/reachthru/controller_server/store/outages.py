@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, or_, select
 
 from reachthru.controller_server.model import iso, utc
 from reachthru.controller_server.store.bulk import Statement, Update
-from reachthru.controller_server.store.changes import Arrived, Stored, add_changes
+from reachthru.controller_server.store.changes import Added, Arrived, Stored, add_changes
 from reachthru.controller_server.store.tables import fault_changes, faults
 from reachthru.controller_server.store.tail import load_changes
 from reachthru.protocol.agent_bus import FaultChange
@@ -54,14 +54,12 @@ class Loss(Struct, frozen=True):
     instances: list[str]
 
 
-def lose_hosts(
-    connection: Connection, losses: Sequence[Loss], sinks: Collection[str]
-) -> list[Stored]:
+def lose_hosts(connection: Connection, losses: Sequence[Loss], sinks: Collection[str]) -> Added:
     """Raises one fault for each host that has none yet; its instances' faults go under it."""
     rows = connection.execute(_host_faults().where(faults.c.status == FaultStatus.RAISED.value))
     lost = {row.host for row in rows}
     new = [loss for loss in losses if loss.arrived.change.host not in lost]
-    stored = add_changes(connection, [loss.arrived for loss in new], sinks).stored
+    added = add_changes(connection, [loss.arrived for loss in new], sinks)
     _SET_INSTANCES.execute(
         connection,
         [{"id": loss.arrived.change.fault_id, "instances": loss.instances} for loss in new],
@@ -71,7 +69,7 @@ def lose_hosts(
     for row in connection.execute(_RAISED_AT.of(connection), {"hosts": hosts}) if hosts else ():
         raised[row.host].append((row.id, row.raised_at))
     _put_under(connection, raised)
-    return stored
+    return added
 
 
 def active_faults(connection: Connection) -> list[FaultChange]:

@@ -20,6 +20,8 @@ class Listener:
                 (change.fault_id, change.status.value, heard.ours) for change in heard.changes
             )
         )
+        self.released = []
+        self.feed.listeners.append(lambda heard: self.released.extend(heard.released))
 
     async def read(self, bus):
         async for _name, message in bus.messages():
@@ -50,6 +52,17 @@ async def test_others_hear_at_once_without_the_database(pair, ledger, arrived, w
     await wait_until(lambda: len(b.heard) == 2)
     assert a.heard == [("fault-1", "raised", True), ("fault-1", "cleared", True)]
     assert b.heard == [("fault-1", "raised", False), ("fault-1", "cleared", False)]
+
+
+async def test_others_hear_what_is_let_go_however_often_it_was_heard_of(
+    pair, ledger, arrived, wait_until
+):
+    a, b = pair
+    a.feed.take_stored(await ledger.add([arrived(1)]))
+    a.feed.take_released(["fault-1"])
+    await wait_until(lambda: b.released)
+    assert a.released == b.released == ["fault-1"]
+    assert len(a.heard) == len(b.heard) == 1  # it is no new fault
 
 
 async def test_what_the_bus_loses_is_found_in_the_database_once(pair, ledger, arrived, wait_until):

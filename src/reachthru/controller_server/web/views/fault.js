@@ -74,10 +74,8 @@ export class Fault {
     refill(this.facts, faultFacts(changes));
     for (const [status, change] of Object.entries(this.changes))
       change.update(changes.find((item) => item.status === status));
-    // Attempts to tell a sink are no news that the controller spreads, nor is a window's end.
-    this.goesOn = fault.deliveries.some(
-      ({ state }) => state === "pending" || (state === "suppressed" && fault.status === "raised"),
-    );
+    // Attempts to tell a sink are no news that the controller spreads.
+    this.goesOn = fault.deliveries.some(({ state }) => state === "pending");
     refill(this.instances, fault.instances.length ? carried(fault.instances) : null);
   }
 }

@@ -28,9 +28,13 @@ def note_files(vm):
     vm.run(f"{_LIST_FILES} /tmp/files-before", 60)
 
 
+def what_is_new(vm):
+    """The files that were not there at `note_files`."""
+    vm.run(f"{_LIST_FILES} /tmp/files-after", 60)
+    return vm.check("comm -13 /tmp/files-before /tmp/files-after").splitlines()
+
+
 def assert_purged(vm):
     """No file, user or group is there that was not there at `note_files`."""
-    vm.run(f"{_LIST_FILES} /tmp/files-after", 60)
-    left = vm.check("comm -13 /tmp/files-before /tmp/files-after").splitlines()
-    assert set(left) <= _USERS_BACKUPS | {"/etc/.pwd.lock"}
+    assert set(what_is_new(vm)) <= _USERS_BACKUPS | {"/etc/.pwd.lock"}
     assert vm.run("(getent passwd; getent group) | grep reachthru").output == ""

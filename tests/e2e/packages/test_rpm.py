@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lab.debs import ROOT, VERSION, note_files, what_is_new
+from lab.debs import ROOT, VERSION, note_files, times_started, what_is_new
 
 OLD, NEW = "0.0.9", VERSION
 COMMANDS = {
@@ -139,11 +139,6 @@ def test_an_upgrade_starts_each_daemon_once_and_alarms_nobody(vm, watch):
     assert "SAL2" in vm.check("cat /etc/reachthru/guest.toml")
     changed = vm.run("rpm --verify --nodeps --all", 120).output.splitlines()
     assert [line.split()[-1] for line in changed] == ["/etc/reachthru/guest.toml"]
-
-
-def times_started(vm, unit):
-    said = vm.check(f"journalctl --unit {unit} --output cat")
-    return sum(line.startswith("Started ") for line in said.splitlines())
 
 
 def test_a_removal_is_no_fault_and_systemd_forgets_the_units(vm, watch):

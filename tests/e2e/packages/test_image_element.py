@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from lab.debs import ROOT, VERSION, build_debs
+from lab.debs import ROOT, build_debs
 from reachthru.demo.image import GuestImage
 from reachthru.demo.qemu_vm import QemuVm
 
@@ -67,7 +67,5 @@ def test_an_image_with_the_element_is_heartbeated_once_it_has_booted(stack, imag
     with ImageVm(image, stack) as vm:
         forget = witness("the image's console", vm.console_text)
         stack.wait_registered(vm.uuid, timeout_s=300)
-        instance = stack.instance(vm.uuid)
-        assert instance["interval_ms"] == 700  # DIB_REACHTHRU_GUEST_CONFIG
-        assert VERSION in str(instance)
+        assert stack.instance(vm.uuid)["interval_ms"] == 700  # DIB_REACHTHRU_GUEST_CONFIG
         forget()

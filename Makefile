@@ -34,7 +34,8 @@ rpm: ## rpm packages: build/*.rpm
 	@tools/setup --packages
 	@tools/build-rpm
 
-packages-test: setup ## our packages, installed and upgraded in a VM with a real systemd
+packages-test: setup ## our packages, installed and upgraded in a VM with a real systemd; an image with them
+	@tools/setup-services diskimage-builder
 	@$(BIN)/pytest -q -s --disable-warnings tests/e2e/packages
 
 doctor-chain: setup ## from a fault through a real Nova, Ceilometer and Aodh to a webhook, timed

@@ -1,4 +1,4 @@
-"""Our Debian packages, built as `make deb` does it."""
+"""Our packages, built as `make deb` does it, and what they do to a VM."""
 
 import re
 import subprocess
@@ -28,9 +28,19 @@ def note_files(vm):
     vm.run(f"{_LIST_FILES} /tmp/files-before", 60)
 
 
+def what_is_new(vm):
+    """The files that were not there at `note_files`."""
+    vm.run(f"{_LIST_FILES} /tmp/files-after", 60)
+    return vm.check("comm -13 /tmp/files-before /tmp/files-after").splitlines()
+
+
+def times_started(vm, unit):
+    """How often systemd has started `unit` since the VM is up."""
+    said = vm.check(f"journalctl --unit {unit} --output cat")
+    return sum(line.startswith("Started ") for line in said.splitlines())
+
+
 def assert_purged(vm):
     """No file, user or group is there that was not there at `note_files`."""
-    vm.run(f"{_LIST_FILES} /tmp/files-after", 60)
-    left = vm.check("comm -13 /tmp/files-before /tmp/files-after").splitlines()
-    assert set(left) <= _USERS_BACKUPS | {"/etc/.pwd.lock"}
+    assert set(what_is_new(vm)) <= _USERS_BACKUPS | {"/etc/.pwd.lock"}
     assert vm.run("(getent passwd; getent group) | grep reachthru").output == ""

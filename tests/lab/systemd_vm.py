@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from reachthru.demo.archive import Archive
@@ -15,7 +16,7 @@ from reachthru.demo.qemu_vm import QemuVm
 
 FILES = Path(__file__).parent / "systemd_vm_files"
 MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"]
-MODULES += ["virtio_blk", "virtio_console"]
+MODULES += ["virtio_blk", "virtio_console", "overlay"]
 # An empty Debian, and what our packages depend on: the VM has no network to fetch it from.
 PACKAGES = ["systemd-sysv", "udev", "dbus", "adduser", "python3", "python3-libvirt", "curl"]
 # Not in every image, and slow when emulated.
@@ -24,6 +25,9 @@ MASKED = ["getty@tty1.service", "serial-getty@ttyS0.service", "apt-daily.timer"]
 MASKED += ["apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer", "systemd-logind.service"]
 MASKED += ["systemd-pstore.service", "e2scrub_reap.service", "dpkg-db-backup.timer"]
 SIZE_MIB = 1600
+# systemd runs each of them again whenever it is reloaded; /debs is in the fstab.
+GENERATORS = ["bless-boot", "cryptsetup", "debug", "getty", "gpt-auto", "hibernate-resume"]
+GENERATORS += ["integritysetup", "rc-local", "run", "system-update", "sysv", "veritysetup"]
 DOOR = """
 [Unit]
 Description=the lab's door
@@ -36,22 +40,25 @@ WantedBy=multi-user.target
 """
 
 
-def build_system(build_dir: Path) -> tuple[GuestImage, Path]:
-    """Kernel with initramfs, and the disk, below `build_dir`; made where they are not there."""
+def build_system(build_dir: Path, also: Sequence[str] = ()) -> tuple[GuestImage, Path]:
+    """Kernel with initramfs, and the disk, below `build_dir`; made where they are not there.
+    `also`: Debian's packages that an empty Debian has not.
+    """
     cache = build_dir.resolve() / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     inputs = [path.read_bytes() for path in (Path(__file__), FILES / "door.py", FILES / "init")]
     key = hashlib.sha256(b"".join(inputs)).hexdigest()[:16]
+    name = "-".join(["systemd-vm", *also])
     with (cache / "systemd-vm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folders = fetch([KERNEL_META_PACKAGE, "busybox-static"], cache, print)
         kernel = next(folders[KERNEL_META_PACKAGE].glob("boot/vmlinuz-*"))
-        initramfs, disk = cache / f"systemd-vm-{key}.cpio.gz", cache / f"systemd-vm-{key}.ext4"
+        initramfs, disk = cache / f"{name}.{key}.cpio.gz", cache / f"{name}.{key}.ext4"
         if not disk.exists():
-            for old in cache.glob("systemd-vm-*.*"):
+            for old in cache.glob(f"{name}.*.*"):
                 old.unlink()
             initramfs.write_bytes(_initramfs(folders))
-            _make_disk(disk)
+            _make_disk(disk, also)
     return GuestImage(kernel, initramfs), disk
 
 
@@ -67,12 +74,12 @@ def _initramfs(folders: dict[str, Path]) -> bytes:
     return archive.compressed()
 
 
-def _make_disk(disk: Path) -> None:
+def _make_disk(disk: Path, also: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=disk.parent, prefix="vm-") as folder:
         root = Path(folder, "root")
         excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
         command = ["mmdebstrap", "--quiet", "--variant=minbase", *excludes]
-        command += [f"--include={','.join(PACKAGES)}", "--dpkgopt=force-unsafe-io"]
+        command += [f"--include={','.join([*PACKAGES, *also])}", "--dpkgopt=force-unsafe-io"]
         subprocess.run([*command, "bookworm", root], check=True)
         (root / "lab").mkdir()
         shutil.copy(FILES / "door.py", root / "lab/door.py")
@@ -82,6 +89,10 @@ def _make_disk(disk: Path) -> None:
         for unit in MASKED:
             (units / unit).unlink(missing_ok=True)
             (units / unit).symlink_to("/dev/null")
+        generators = root / "etc/systemd/system-generators"
+        generators.mkdir()
+        for name in GENERATORS:
+            (generators / f"systemd-{name}-generator").symlink_to("/dev/null")
         (root / "etc/fstab").write_text("/dev/vdb /debs ext4 ro,nofail 0 0\n")
         (root / "debs").mkdir()
         (root / "etc/hostname").write_text("empty-debian\n")
@@ -101,7 +112,7 @@ class SystemdVm(QemuVm):
     def __init__(
         self, image: GuestImage, disk: Path, debs: Path, folder: Path, ports: Path
     ) -> None:
-        super().__init__(image, folder, ports, settings=None, memory_mib=1024)
+        super().__init__(image, folder, ports, settings=None, memory_mib=1536)
         self._disks = (disk, debs)
 
     def _command(self) -> list[str]:

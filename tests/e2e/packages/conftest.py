@@ -20,11 +20,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module")
 def boot(witness):
-    """`with boot(debs, folder, ports) as vm`: up, with the packages in `debs` at /debs."""
+    """`with boot(debs, folder, ports) as vm`: up, with the packages in `debs` at /debs, and with
+    what `also` names of Debian's.
+    """
 
     @contextmanager
-    def boot(debs, folder, ports):
-        image, disk = build_system(ROOT / "build")
+    def boot(debs, folder, ports, also=()):
+        image, disk = build_system(ROOT / "build", also)
         with tempfile.TemporaryDirectory(prefix="rt-debs-") as scratch:
             debs_disk = Path(scratch, "debs")
             size_mib = sum(path.stat().st_size for path in debs.iterdir()) // 2**20 * 5 // 4 + 16

@@ -35,8 +35,9 @@ from reachthru.telemetry.traces import now_ns
 # A claim lasts for one attempt, and so long before it: what a dead controller held is told by
 # another one when that is over.
 CLAIM_MARGIN_S = 3.0
-# Outcomes gather for so long: other sinks' are about to come, for the same transaction.
-GATHER_S = 0.005
+# Outcomes gather until the clock's next multiple of this, which is one for all sinks: what they end
+# within it is one transaction. Only what waits in the same lane waits for that.
+GATHER_S = 0.020
 POLL_S = 1.0  # for what other controllers left, or gave back
 AHEAD_MIN, AHEAD_MAX = 64, 500  # changes claimed at once, by a sink that is quick
 DATABASE_RETRY_S = 1.0
@@ -99,7 +100,7 @@ class DeliveryWorker:
         self._wake.set()
 
     def room_for_new(self) -> int:
-        return 0 if time.monotonic() >= self._look_at else self._room()
+        return self._room() if self._look_at else 0
 
     def _room(self) -> int:
         held = len(self._ready) + len(self._sending)
@@ -120,7 +121,7 @@ class DeliveryWorker:
         try:
             while True:
                 if self._outcomes:
-                    await asyncio.sleep(GATHER_S)
+                    await asyncio.sleep(GATHER_S - time.monotonic() % GATHER_S)
                 self._wake.clear()
                 if not await self._turn():
                     await asyncio.sleep(DATABASE_RETRY_S)

@@ -7,7 +7,6 @@ shortly before its last report that the one may have come of the other.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, or_, select

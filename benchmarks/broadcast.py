@@ -8,53 +8,23 @@ Not every size of message, group and number of hosts is crossed with every other
 with the message a little, and with the group's members alike on one host and on two.
 """
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from benchmarks import broadcast_rate
+from benchmarks.broadcast_parts import OTHER_HOST, Case, Raw, cloud, cpu_of, daemons, idle_share
 from benchmarks.group_guests import GroupGuests
-from benchmarks.process import cpu_s
 from benchmarks.raw_broadcast import text_of
 from benchmarks.results import Result, percentile
 from reachthru.demo.stack import HOST, Stack
 from servers.mosquitto import MosquittoServer
 from servers.rabbitmq import RabbitMqServer
 
-OTHER_HOST = "compute-1"
 WARM_UP = 10
 PERIOD_S = 0.074  # ours and the reference half of it apart: under a guest's rate, in step with none
-IDLE_S = 3.0
-LIMIT_S = 20.0
-
-
-@dataclass(frozen=True)
-class Case:
-    """A group of so many guests, of which one broadcasts so many bytes."""
-
-    members: int
-    size_bytes: int
-    hosts: int = 2
-    messages: int = 80
-
-    @property
-    def name(self) -> str:
-        where = "two_hosts" if self.hosts == 2 else "same_host"
-        return f"{self.members}x{self.size_bytes}B.{where}"
-
-    def group(self) -> list[str]:
-        """Its members' ids; the first one broadcasts."""
-        return [f"{self.name}-{number}" for number in range(self.members)]
-
-    def host_of(self, number: int) -> str:
-        return HOST if self.hosts == 1 or number % 2 == 0 else OTHER_HOST
 
 
 @dataclass(frozen=True)
@@ -77,13 +47,21 @@ MQTT = (
     Case(50, 3050),
     Case(50, 3050, hosts=1),
 )
+# The sender of each is on a host with so many more guests, which are heartbeated at this interval.
+BESIDE = {
+    Case(2, 100, messages=100): (HOST, 500, 1000),
+    Case(2, 100, messages=100, number=1): (OTHER_HOST, 500, 200),
+}
 RABBIT = (Case(2, 100), Case(2, 3050, hosts=1), Case(10, 100), Case(50, 3050, messages=60))
 
 
 def run() -> list[Result]:
     results = []
     with tempfile.TemporaryDirectory() as folder, MosquittoServer(Path(folder)) as broker:
-        results += measure("mqtt", broker.url, f"url = {broker.url}", MQTT)
+        bus = f"url = {broker.url}"
+        results += measure("mqtt", broker.url, bus, MQTT)
+        results += beside_heartbeats(broker.url, bus)
+        results += broadcast_rate.measure("mqtt", broker.url, bus)
     with RabbitMqServer() as rabbit, tempfile.TemporaryDirectory() as folder:
         password = Path(folder) / "password"
         password.write_text("guest")
@@ -91,6 +69,7 @@ def run() -> list[Result]:
         url = f"rabbit://127.0.0.1:{rabbit.port}/"
         bus = f"url = {url}\nusername = guest\npassword_file = {password}"
         results += measure("rabbit", rabbit.url, bus, RABBIT)
+        results += broadcast_rate.measure("rabbit", rabbit.url, bus)
     return results
 
 
@@ -98,7 +77,7 @@ def measure(carrier: str, url: str, bus: str, cases: Sequence[Case]) -> list[Res
     """`url` is the broker's for the reference, `bus` what our settings say of it."""
     results = []
     with cloud(bus, cases) as (stack, guests):
-        idle = _idle_share(stack)
+        idle = idle_share(stack)
         for case in cases:
             print(f"broadcast: {carrier}, {case.name} ...", flush=True)
             results += _results(
@@ -110,70 +89,44 @@ def measure(carrier: str, url: str, bus: str, cases: Sequence[Case]) -> list[Res
     return results
 
 
-@contextmanager
-def cloud(bus: str, cases: Sequence[Case]) -> Iterator[tuple[Stack, GroupGuests]]:
-    """A controller, two agents, and every case's guests in their group."""
-    groups = {case.name: case.group() for case in cases}
-    guests = GroupGuests()
-    with Stack("directory", groups=groups, bus=bus) as stack:
-        ports: Mapping[str, Path] = {HOST: stack.ports, OTHER_HOST: stack.add_host(OTHER_HOST)}
-        for case in cases:
-            for number, uuid in enumerate(case.group()):
-                guests.appear(ports[case.host_of(number)], uuid)
-        with guests:
-            wanted = {uuid for group in groups.values() for uuid in group}
-            stack.wait_until(partial(_all_run, stack, wanted), "the guests at the controller")
-            yield stack, guests
-
-
-def _all_run(stack: Stack, wanted: set[str]) -> bool:
-    found = (stack.get("/v1/instances") or {"instances": []})["instances"]
-    return wanted <= {item["uuid"] for item in found if item["state"] == "running"}
-
-
-def _daemons(stack: Stack) -> list[int]:
-    daemons = (stack.controller, stack.host_agent, *stack.more_agents)
-    return [daemon.pid for daemon in daemons if daemon is not None]
-
-
-def _cpu_s(pids: Sequence[int]) -> float:
-    return sum(cpu_s(pid) for pid in pids)
-
-
-def _idle_share(stack: Stack) -> float:
-    """CPU seconds a second of the daemons while nobody broadcasts."""
-    pids = _daemons(stack)
-    time.sleep(1.0)
-    before_s, began = _cpu_s(pids), time.monotonic()
-    time.sleep(IDLE_S)
-    return (_cpu_s(pids) - before_s) / (time.monotonic() - began)
+def beside_heartbeats(url: str, bus: str) -> list[Result]:
+    """An agent that is busy reads its guests on ticks only, so a broadcast waits for the next."""
+    results = []
+    heartbeats = {host: (count, interval_ms) for host, count, interval_ms in BESIDE.values()}
+    with cloud(bus, list(BESIDE), heartbeats) as (stack, guests):
+        for case, (_host, count, interval_ms) in BESIDE.items():
+            beside = f"beside_{count}x{interval_ms}ms"
+            print(f"broadcast: mqtt, {beside} ...", flush=True)
+            measured = _measure(stack, guests, 0.0, case, carrier="mqtt", url=url)
+            # What a delivery costs is lost in what heartbeats do.
+            results.append(_p50(case, measured, f"mqtt.{beside}"))
+    return results
 
 
 def _measure(
     stack: Stack, guests: GroupGuests, idle: float, case: Case, *, carrier: str, url: str
 ) -> Measured:
-    daemons = _daemons(stack)
+    pids = daemons(stack)
     guests.arrivals.clear()
     count = WARM_UP + case.messages
     with (
-        Raw(carrier, url, "receive", str(case.members - 1)) as receivers,
-        Raw(carrier, url, "send") as sender,
+        Raw(carrier, url, "receive", 1, case.members - 1) as receivers,
+        Raw(carrier, url, "send", 1) as sender,
     ):
         raw = [receivers.process.pid, sender.process.pid]
         began = time.monotonic() + 0.2
         order = {"at": began + PERIOD_S / 2, "period_s": PERIOD_S, "count": count}
-        receivers.order({})
         sender.order({**order, "bytes": case.size_bytes})
         sent_at = {}
         for number in range(count):
             time.sleep(max(0.0, began + number * PERIOD_S - time.monotonic()))
             if number == WARM_UP:
-                before_s, raw_before_s = _cpu_s(daemons), _cpu_s(raw)
+                before_s, raw_before_s = cpu_of(pids), cpu_of(raw)
             text = text_of(number, case.size_bytes)
             sent_at[number] = guests.broadcast(case.group()[0], text)
         time.sleep(PERIOD_S * 2)  # the last ones arrive
-        cpu_us = (_cpu_s(daemons) - before_s - idle * PERIOD_S * (case.messages + 2)) * 1e6
-        raw_cpu_us = (_cpu_s(raw) - raw_before_s) * 1e6
+        cpu_us = (cpu_of(pids) - before_s - idle * PERIOD_S * (case.messages + 2)) * 1e6
+        raw_cpu_us = (cpu_of(raw) - raw_before_s) * 1e6
         raw_sent_at, raw_arrivals = sender.answer(), receivers.answer()
     deliveries = case.messages * (case.members - 1)
     return Measured(
@@ -186,20 +139,9 @@ def _measure(
 
 def _results(case: Case, measured: Measured, carrier: str, *, plain: bool) -> list[Result]:
     """`plain`: under the name that says nothing of its case."""
-    ours_ms, raw_ms = measured.ours_ms, measured.raw_ms
-    detail = (
-        f"p99 {percentile(ours_ms, 0.99):.1f}, reference {percentile(raw_ms, 0.99):.1f};"
-        f" {len(ours_ms)} of {case.messages * (case.members - 1)} arrived, reference {len(raw_ms)}"
-    )
     name = carrier if plain else f"{carrier}.{case.name}"
     return [
-        Result(
-            f"broadcast_p50.{name}",
-            percentile(ours_ms, 0.5),
-            "ms",
-            percentile(raw_ms, 0.5),
-            f"{case.name}; {detail}" if plain else detail,
-        ),
+        _p50(case, measured, name),
         Result(
             f"broadcast_cpu.{name}",
             measured.cpu_us,
@@ -208,6 +150,21 @@ def _results(case: Case, measured: Measured, carrier: str, *, plain: bool) -> li
             "a delivery; controller and agents, reference all clients",
         ),
     ]
+
+
+def _p50(case: Case, measured: Measured, name: str) -> Result:
+    ours_ms, raw_ms = measured.ours_ms, measured.raw_ms
+    detail = (
+        f"p99 {percentile(ours_ms, 0.99):.1f}, reference {percentile(raw_ms, 0.99):.1f};"
+        f" {len(ours_ms)} of {case.messages * (case.members - 1)} arrived, reference {len(raw_ms)}"
+    )
+    return Result(
+        f"broadcast_p50.{name}",
+        percentile(ours_ms, 0.5),
+        "ms",
+        percentile(raw_ms, 0.5),
+        detail if case.name in name else f"{case.name}; {detail}",
+    )
 
 
 def _latencies_ms(
@@ -220,37 +177,3 @@ def _latencies_ms(
         if number >= WARM_UP
         for arrived_at in arrivals.get(number, ())
     )
-
-
-class Raw:
-    """One process of the reference. Entering returns when it is ready."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._command = [sys.executable, "-W", "ignore", "-m", "benchmarks.raw_broadcast"]
-        self._command += arguments
-
-    def __enter__(self) -> "Raw":
-        self.process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        if self._line().strip() != "ready":
-            raise RuntimeError(f"the reference did not start: {' '.join(self._command)}")
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def order(self, order: Mapping[str, Any]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-
-    def answer(self) -> dict[int, Any]:
-        """Moments by number."""
-        self.order({})
-        return {int(number): moments for number, moments in json.loads(self._line()).items()}
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()

@@ -1,10 +1,12 @@
-"""The process that plays directory guests; its cost is not counted."""
+"""The processes that play directory guests; their cost is not counted."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,15 +14,16 @@ SCRIPT = Path(__file__).parent.parent / "tests/integration/host_agent/field_gues
 SEED = 20
 DELAY_MS = 20  # each answer comes after a seeded random 0 to this
 ALL_BEAT_LIMIT_S = 60.0
+ANSWERS_PER_S = 10_000  # of one player: some 30 us each, so that it is seldom late
 
 
 class Player:
     """Use as `with Player(...)`; entering returns when the guests' sockets are there."""
 
-    def __init__(self, folder: Path, count: int, interval_ms: int) -> None:
+    def __init__(self, folder: Path, count: int, interval_ms: int, seed: int = SEED) -> None:
         self._command = [
             *(sys.executable, str(SCRIPT), str(folder), "--count", str(count)),
-            *("--interval-ms", str(interval_ms), "--delay-ms", str(DELAY_MS), "--seed", str(SEED)),
+            *("--interval-ms", str(interval_ms), "--delay-ms", str(DELAY_MS), "--seed", str(seed)),
         ]
 
     def __enter__(self) -> Self:
@@ -63,3 +66,31 @@ class Player:
             if message["event"] == event:
                 return message
         raise RuntimeError(f"the players ended before they said {event}")
+
+
+class Players:
+    """As many as it takes, each with its part of the guests; to be used as a `Player` is."""
+
+    def __init__(self, folder: Path, count: int, interval_ms: int) -> None:
+        parts = math.ceil(count * 1000 / interval_ms / ANSWERS_PER_S)
+        self._players = [
+            Player(folder, len(range(part, count, parts)), interval_ms, SEED + part)
+            for part in range(parts)
+        ]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for player in self._players:
+                stack.enter_context(player)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def summary(self) -> list[dict[str, Any]]:
+        return [guest for player in self._players for guest in player.summary()]
+
+    def wait_until_all_beat(self) -> None:
+        for player in self._players:
+            player.wait_until_all_beat()

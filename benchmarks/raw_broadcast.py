@@ -1,11 +1,11 @@
-"""A broadcast by the libraries alone: one sender, each receiver a client of its own.
+"""Broadcasts by the libraries alone: in each group one sender; each receiver a client of its own.
 
-    python -m benchmarks.raw_broadcast mqtt|rabbit URL send
-    python -m benchmarks.raw_broadcast mqtt|rabbit URL receive RECEIVERS
+    python -m benchmarks.raw_broadcast mqtt|rabbit URL send GROUPS
+    python -m benchmarks.raw_broadcast mqtt|rabbit URL receive GROUPS RECEIVERS
 
-Both print `ready`, and read a line. The sender's says what to send, as JSON: `{"at": monotonic
-seconds of the first, "period_s", "count", "bytes"}`. At their next line of input both print as JSON
-when each message was sent, or arrived, by its number.
+Both print `ready`, and read lines. The sender's say what to send, as JSON: `{"at": monotonic
+seconds of the first, "period_s", "count", "bytes"}`; groups take turns. At a line `{}` both print
+as JSON when each message was sent, or arrived, by its number, and forget it.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,23 +40,33 @@ class Arrivals:
         """What oslo.messaging calls."""
         self.at[number_of(text)].append(time.monotonic())
 
+    def tell(self) -> None:
+        at, self.at = self.at, defaultdict(list)
+        print(json.dumps(at), flush=True)
+
 
 # --- MQTT ------------------------------------------------------------------------------------
 
 
-async def send_mqtt(url: str) -> None:
-    async with _mqtt(url) as client:
-        order = await asyncio.to_thread(_ready)
-        sent_at = {}
-        for number in range(order["count"]):
-            await asyncio.sleep(_wait_s(order, number))
-            text = text_of(number, order["bytes"])
-            sent_at[number] = time.monotonic()
-            await client.publish(TOPIC, text, qos=1)
-        await asyncio.to_thread(_tell, sent_at)
+async def send_mqtt(url: str, groups: int) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(_mqtt(url)) for _ in range(groups)]
+        print("ready", flush=True)
+        while order := await asyncio.to_thread(_order):
+            sent_at: dict[int, float] = {}
+
+            async def send(group: int, order: dict[str, Any], sent_at: dict[int, float]) -> None:
+                for number in range(group, order["count"], groups):
+                    await asyncio.sleep(_wait_s(order, number))
+                    text = text_of(number, order["bytes"])
+                    sent_at[number] = time.monotonic()
+                    await clients[group].publish(f"{TOPIC}/{group}", text, qos=1)
+
+            await asyncio.gather(*(send(group, order, sent_at) for group in range(groups)))
+            await asyncio.to_thread(_tell_when_asked, sent_at)
 
 
-async def receive_mqtt(url: str, count: int) -> None:
+async def receive_mqtt(url: str, groups: int, count: int) -> None:
     arrivals = Arrivals()
 
     async def read(client: Any) -> None:
@@ -63,14 +74,14 @@ async def receive_mqtt(url: str, count: int) -> None:
             arrivals.at[number_of(message.payload)].append(time.monotonic())
 
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(_mqtt(url)) for _ in range(count)]
-        for client in clients:
-            await client.subscribe(TOPIC, qos=1)
-        readers = [asyncio.create_task(read(client)) for client in clients]
-        await asyncio.to_thread(_ready)
-        await asyncio.to_thread(_tell, arrivals.at)
-        for reader in readers:
-            reader.cancel()
+        readers = []
+        for number in range(groups * count):
+            client = await stack.enter_async_context(_mqtt(url))
+            await client.subscribe(f"{TOPIC}/{number % groups}", qos=1)
+            readers.append(asyncio.create_task(read(client)))
+        print("ready", flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            arrivals.tell()
 
 
 def _mqtt(url: str) -> Any:
@@ -83,23 +94,37 @@ def _mqtt(url: str) -> Any:
 # --- RabbitMQ --------------------------------------------------------------------------------
 
 
-def send_rabbit(url: str) -> None:
+def send_rabbit(url: str, groups: int) -> None:
     import oslo_messaging  # noqa: PLC0415
 
-    target = oslo_messaging.Target(topic=TOPIC, fanout=True)
-    client = oslo_messaging.get_rpc_client(_rabbit(url), target)
-    client.cast({}, "take", text=text_of(-1, 10))  # connects
-    order = _ready()
-    sent_at = {}
-    for number in range(order["count"]):
-        time.sleep(_wait_s(order, number))
-        text = text_of(number, order["bytes"])
-        sent_at[number] = time.monotonic()
-        client.cast({}, "take", text=text)
-    _tell(sent_at)
+    transport = _rabbit(url)
+    clients = [
+        oslo_messaging.get_rpc_client(
+            transport, oslo_messaging.Target(topic=f"{TOPIC}-{group}", fanout=True)
+        )
+        for group in range(groups)
+    ]
+    for client in clients:
+        client.cast({}, "take", text=text_of(-1, 10))  # connects
+    print("ready", flush=True)
+    with ThreadPoolExecutor(groups) as threads:
+        while order := _order():
+            sent_at: dict[int, float] = {}
+
+            def send(group: int, order: dict[str, Any], sent_at: dict[int, float]) -> None:
+                for number in range(group, order["count"], groups):
+                    time.sleep(_wait_s(order, number))
+                    text = text_of(number, order["bytes"])
+                    sent_at[number] = time.monotonic()
+                    clients[group].cast({}, "take", text=text)
+
+            tasks = [threads.submit(send, group, order, sent_at) for group in range(groups)]
+            for task in tasks:
+                task.result()
+            _tell_when_asked(sent_at)
 
 
-def receive_rabbit(url: str, count: int) -> None:
+def receive_rabbit(url: str, groups: int, count: int) -> None:
     import oslo_messaging  # noqa: PLC0415
 
     arrivals = Arrivals()
@@ -107,17 +132,18 @@ def receive_rabbit(url: str, count: int) -> None:
     servers = [
         oslo_messaging.get_rpc_server(
             transport,
-            oslo_messaging.Target(topic=TOPIC, server=f"receiver-{number}"),
+            oslo_messaging.Target(topic=f"{TOPIC}-{number % groups}", server=f"receiver-{number}"),
             [arrivals],
             executor="threading",
             access_policy=oslo_messaging.DefaultRPCAccessPolicy,
         )
-        for number in range(count)
+        for number in range(groups * count)
     ]
     for server in servers:
         server.start()
-    _ready()
-    _tell(arrivals.at)
+    print("ready", flush=True)
+    while sys.stdin.readline():
+        arrivals.tell()
 
 
 def _rabbit(url: str) -> Any:
@@ -131,9 +157,9 @@ def _rabbit(url: str) -> Any:
 # --- both ------------------------------------------------------------------------------------
 
 
-def _ready() -> dict[str, Any]:
-    print("ready", flush=True)
-    order: dict[str, Any] = json.loads(sys.stdin.readline())
+def _order() -> dict[str, Any]:
+    """Empty at the end of input."""
+    order: dict[str, Any] = json.loads(sys.stdin.readline() or "{}")
     return order
 
 
@@ -142,20 +168,23 @@ def _wait_s(order: dict[str, Any], number: int) -> float:
     return max(0.0, due - time.monotonic())
 
 
-def _tell(moments: dict[int, Any]) -> None:
-    """At the next line of input: what this and the end of a process cost is no broadcast's."""
+def _tell_when_asked(sent_at: dict[int, float]) -> None:
+    """What this costs is no broadcast's."""
     sys.stdin.readline()
-    print(json.dumps(moments), flush=True)
+    print(json.dumps(sent_at), flush=True)
 
 
 def main() -> None:
-    carrier, url, role, *count = sys.argv[1:]
+    carrier, url, role, *numbers = sys.argv[1:]
+    groups, *count = map(int, numbers)
     if carrier == "mqtt":
-        asyncio.run(receive_mqtt(url, int(count[0])) if role == "receive" else send_mqtt(url))
+        asyncio.run(
+            receive_mqtt(url, groups, *count) if role == "receive" else send_mqtt(url, groups)
+        )
     elif role == "receive":
-        receive_rabbit(url, int(count[0]))
+        receive_rabbit(url, groups, *count)
     else:
-        send_rabbit(url)
+        send_rabbit(url, groups)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ from reachthru.telemetry.traces import now_ns
 # A claim lasts for one attempt, and so long before it: what a dead controller held is told by
 # another one when that is over.
 CLAIM_MARGIN_S = 3.0
-# Outcomes gather for so long: other sinks' are about to come, for the same transaction.
-GATHER_S = 0.005
+# Outcomes gather until the clock's next multiple of this, which is one for all sinks: what they end
+# within it is one transaction. Where more waits to be told, perhaps behind one of them in its lane,
+# they gather for less.
+GATHER_S, HURRIED_GATHER_S = 0.050, 0.005
 POLL_S = 1.0  # for what other controllers left, or gave back
 AHEAD_MIN, AHEAD_MAX = 64, 500  # changes claimed at once, by a sink that is quick
 DATABASE_RETRY_S = 1.0
@@ -81,6 +83,7 @@ class DeliveryWorker:
         self._resting: list[float] = []  # a heap of such times: what failed here
         self._left_alone_until = 0.0
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._runs = False
         ledger.deliver_to(self)
 
@@ -96,10 +99,11 @@ class DeliveryWorker:
     def wake(self) -> None:
         """There is something new in the database."""
         self._look_at = 0.0
+        self._hurry.set()
         self._wake.set()
 
     def room_for_new(self) -> int:
-        return 0 if time.monotonic() >= self._look_at else self._room()
+        return self._room() if self._look_at else 0
 
     def _room(self) -> int:
         held = len(self._ready) + len(self._sending)
@@ -120,7 +124,7 @@ class DeliveryWorker:
         try:
             while True:
                 if self._outcomes:
-                    await asyncio.sleep(GATHER_S)
+                    await self._gather()
                 self._wake.clear()
                 if not await self._turn():
                     await asyncio.sleep(DATABASE_RETRY_S)
@@ -133,6 +137,16 @@ class DeliveryWorker:
         finally:
             self._runs = False
             await asyncio.shield(self._stop())
+
+    async def _gather(self) -> None:
+        """Until outcomes are to be written down."""
+        self._hurry.clear()
+        if not self._look_at:
+            await asyncio.sleep(HURRIED_GATHER_S - time.monotonic() % HURRIED_GATHER_S)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S - time.monotonic() % GATHER_S):
+                await self._hurry.wait()
 
     async def _turn(self) -> bool:
         """Writes down what there is, claims what there is room for, and starts what may start."""

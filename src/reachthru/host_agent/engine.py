@@ -3,7 +3,8 @@
 Guests' sockets are no asyncio transports: a wake-up for each message would cost more than all
 that is done with it. The first message after a quiet time is handled at once; from then on input
 is looked at on ticks only, all of it, until two ticks in a row found nothing (network cards
-coalesce their interrupts in the same way).
+coalesce their interrupts in the same way). Guests that speak to their group are looked at sooner
+(eager.py).
 
 At a tick: first drain all input, then judge deadlines. So an answer that is in the socket counts,
 however late this process was.
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reachthru.host_agent.channel import Channel
+from reachthru.host_agent.eager import EagerPorts
 from reachthru.host_agent.lateness import AwakeTime
 from reachthru.host_agent.wheel import SLOT_S, TOLERANCE_S, Timed, Wheel
 
@@ -55,6 +57,7 @@ class Engine:
         self._on_tick = on_tick
         self._on_loss = on_loss
         self._epoll = select.epoll()
+        self._eager = EagerPorts(loop, self._read_early)
         self._channels: dict[int, Channel] = {}  # by file descriptor
         self._blocked: set[Channel] = set()  # watched for output, too
         self._wheel: Wheel[Wakeable] = Wheel()
@@ -73,6 +76,7 @@ class Engine:
         self._listen(False)
         for channel in list(self._channels.values()):
             self.detach(channel)
+        self._eager.close()
         self._epoll.close()
 
     def now(self) -> float:
@@ -90,9 +94,14 @@ class Engine:
         """Closes the channel's socket, if it has one. Its deadlines stay."""
         if channel.sock is not None:
             self._blocked.discard(channel)
+            self._eager.forget(channel)
             del self._channels[channel.sock.fileno()]
             self._epoll.unregister(channel.sock.fileno())
             channel.detach()
+
+    def expect(self, channel: Channel) -> None:
+        """What its guest says next is read as soon as it is there."""
+        self._eager.watch(channel)
 
     def arm(self, item: Wakeable) -> None:
         """To be called when a deadline may have come nearer from outside of `wake` and `read`."""
@@ -174,6 +183,10 @@ class Engine:
             self._quiet_ticks = 0
             self._listen(False)
             self._set_timer(min(self._next_slot, self._slot_now() + 1))
+
+    def _read_early(self, channel: Channel) -> None:
+        if not self._listening and self._slot_now() <= self._next_slot:  # or it is read right now
+            self._serve(channel, select.EPOLLIN, self.now())
 
     def _drain(self) -> bool:
         """Reads what every guest sent, up to its limits. True, if there was anything."""

@@ -188,6 +188,7 @@ class GroupRelay:
         if not self._bus.offer(message):
             line.core.unreachable(message.id, now)
             return
+        self._engine.expect(line.channel)
         while self._askers and next(iter(self._askers.values()))[1] <= now:
             del self._askers[next(iter(self._askers))]
         self._askers[message.id] = (line, now + ANSWER_LIMIT_S)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import broadcast, guest
+from benchmarks import broadcast, broadcast_rate, guest
 from benchmarks.results import Result
 
 from servers.mosquitto import MosquittoServer
@@ -24,6 +24,23 @@ def test_every_broadcast_arrives_through_ours_and_the_reference(tmp_path):
     assert (p50.name, cpu.name) == ("broadcast_p50.mqtt", "broadcast_cpu.mqtt")
     assert p50.value > 0 and p50.reference
     assert "6 of 6 arrived, reference 6" in p50.detail
+
+
+def test_broadcasts_of_a_second_are_counted_where_all_of_a_group_got_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(broadcast_rate, "SENDING_S", 0.5)
+    monkeypatch.setitem(broadcast_rate.STEPS_PER_S, "mqtt", (20,))
+    monkeypatch.setitem(broadcast_rate.GROUPS, "mqtt", 1)
+    with MosquittoServer(tmp_path) as broker:
+        rate, cpu = broadcast_rate.measure("mqtt", broker.url, f"url = {broker.url}")
+    assert (rate.name, cpu.name) == ("broadcast_rate.mqtt", "broadcast_cpu.mqtt.many")
+    assert rate.value > 0 and rate.reference and cpu.reference
+
+
+def test_a_broadcast_that_one_receiver_did_not_get_is_not_whole():
+    all_got, one_missed = [0.1] * 9, [0.6] * 8
+    step = broadcast_rate.step_of(2, {0: 0.0, 1: 0.5}, {0: all_got, 1: one_missed}, cpu_s=17e-6)
+    assert (step.sent, step.whole, step.is_carried) == (2, 1, False)
+    assert step.cpu_us == pytest.approx(1.0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from reachthru.controller_server.store import deliveries
-from reachthru.controller_server.store.database import Database
+from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.deliveries import Outcome
 from reachthru.controller_server.store.ledger import Ledger
 from reachthru.controller_server.store.queries import FaultFilter
@@ -302,3 +302,56 @@ async def states(ledger):
         fault.id: (fault.deliveries[0].state, fault.deliveries[0].attempts)
         for fault in await ledger.faults(FaultFilter())
     }
+
+
+async def both_settle(ledger, told):
+    """`told`: by sink, outcomes' fields. What the log and the webhook get at the same moment."""
+    return await asyncio.gather(
+        *(
+            ledger.settle(ledger.claimer(sink, TTL_S), [Outcome(sink=sink, **fields)])
+            for sink, fields in told.items()
+        ),
+        return_exceptions=True,
+    )
+
+
+async def test_what_sinks_have_said_at_one_moment_is_one_write(two, arrived, monkeypatch):
+    ledger, _ = two
+    await ledger.add([arrived(1)])
+    (item,) = await claim(ledger)
+    await claim(ledger, sink="webhook")
+    writes = []
+    real = ledger._database.write
+    monkeypatch.setattr(
+        ledger._database, "write", lambda *a, **k: writes.append(a) or real(*a, **k)
+    )
+    done = {"change_id": item.change_id, "state": "done", "attempts": 1}
+    assert await both_settle(ledger, {"log": done, "webhook": done}) == [[], []]
+    assert len(writes) == 1
+    (fault,) = await ledger.faults(FaultFilter())
+    assert {(told.sink, told.state) for told in fault.deliveries} == {
+        ("log", "done"),
+        ("webhook", "done"),
+    }
+
+
+async def test_only_the_sink_that_has_ended_a_change_goes_on_in_its_lane(two, arrived):
+    ledger, _ = two
+    await ledger.add([arrived(1, fault_id="f"), arrived(2, fault_id="f", status="cleared")])
+    (item,) = await claim(ledger)
+    await claim(ledger, sink="webhook")
+    told = {"change_id": item.change_id, "attempts": 1}
+    failed = told | {"state": "pending", "rest_s": 60.0}
+    following = await both_settle(ledger, {"log": told | {"state": "done"}, "webhook": failed})
+    assert [names(found) for found in following] == [[("f", "cleared")], []]
+
+
+async def test_an_outcome_that_no_database_takes_holds_up_no_other_sinks(two, arrived):
+    ledger, _ = two
+    await ledger.add([arrived(1, fault_id="f"), arrived(2, fault_id="f", status="cleared")])
+    (item,) = await claim(ledger)
+    await claim(ledger, sink="webhook")
+    done = {"change_id": item.change_id, "state": "done", "attempts": 1}
+    following = await both_settle(ledger, {"log": done | {"attempts": 2**70}, "webhook": done})
+    assert isinstance(following[0], DatabaseError)
+    assert names(following[1]) == [("f", "cleared")]

@@ -140,6 +140,27 @@ async def test_something_older_that_is_due_keeps_nothing_new_waiting(ledger, arr
         await until(lambda: [uuid for uuid, *_ in sink.took] == ["i2"])
 
 
+async def test_what_is_new_needs_no_claim_while_a_look_at_the_database_is_due(ledger, monkeypatch):
+    monkeypatch.setattr(delivery, "POLL_S", 0.0)  # it is always due
+    async with telling(ledger, Consumer()) as worker:
+        await until(lambda: worker.room_for_new() > 0)
+
+
+async def test_what_waits_behind_a_change_that_was_just_told_hurries_it(
+    ledger, arrived, monkeypatch
+):
+    monkeypatch.setattr(delivery, "GATHER_S", 1e6)
+    sink = Consumer()
+    raised, *later = down_up_down(arrived, "i")
+    async with telling(ledger, sink) as worker:
+        await until(lambda: worker.room_for_new() > 0)
+        await ledger.add([raised])
+        await until(lambda: len(sink.took) == 1)
+        await ledger.add(later)
+        await until(lambda: len(sink.took) >= 2)
+    assert [status for *_, status in sink.took][:2] == ["raised", "cleared"]
+
+
 async def test_order_is_kept_for_each_instance_by_a_sink_that_fails_at_random(ledger, arrived):
     seed = random.randrange(2**32)
     print(f"seed {seed}")

@@ -25,7 +25,7 @@ class Engine:
 
     def arm(self, _line: Any) -> None: ...
 
-    disarm = watch_output = arm
+    disarm = watch_output = expect = arm
 
 
 class Channel:

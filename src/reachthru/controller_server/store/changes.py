@@ -55,6 +55,7 @@ _ADD_DELIVERIES = Insertion(
     deliveries, ("change_id", "sink", "lane", "state", "attempts", "due_at", "claimed_by")
 )
 _SET_CURRENT = Update(faults, ["id"], ["status", "cleared_at", "last_change_id"])
+_LAST_ID = select(func.max(fault_changes.c.id))
 _NEXT_IDS = text(
     "SELECT nextval(pg_get_serial_sequence('fault_changes', 'id')) FROM generate_series(1, :count)"
 )
@@ -157,7 +158,7 @@ def _with_ids(connection: Connection, fresh: Sequence[Arrived]) -> list[Stored]:
     if connection.dialect.name == "postgresql":
         ids = connection.scalars(_NEXT_IDS, {"count": len(fresh)}).all()
     else:
-        last = connection.scalar(select(func.max(fault_changes.c.id))) or 0
+        last = connection.scalar(_LAST_ID) or 0
         ids = range(last + 1, last + 1 + len(fresh))
     return [Stored(id, new.change, new.at) for id, new in zip(ids, fresh, strict=True)]
 

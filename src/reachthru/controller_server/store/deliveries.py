@@ -6,6 +6,7 @@ Whoever ends a delivery takes the next one of its lane with it. Those that wait 
 are put off when somebody meets them, so that no claim looks at all that waits.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -85,24 +86,33 @@ _TAKE = Statement(
         .values(claimed_by=bindparam("owner"), due_at=bindparam("until"))
     )
 )
+# For all sinks together: more than what is settled, where sinks have not ended the same changes.
 _LOCK_MINE = Statement(
     lambda among: (
-        select(deliveries.c.change_id, deliveries.c.lane, deliveries.c.done_ms)
+        select(deliveries.c.change_id, deliveries.c.sink, deliveries.c.lane, deliveries.c.done_ms)
         .where(
-            _of_sink,
             among(deliveries.c.change_id, "ids"),
+            among(deliveries.c.sink, "sinks"),
             deliveries.c.claimed_by == bindparam("owner"),
             is_pending,
         )
-        .order_by(deliveries.c.change_id)
+        .order_by(deliveries.c.change_id, deliveries.c.sink)
         .with_for_update()
     )
 )
 _FOLLOWING = Statement(
     lambda among: (
-        select(func.min(deliveries.c.change_id))
-        .where(_of_sink, among(deliveries.c.lane, "lanes"), waits_in_lane(deliveries.c.state))
-        .group_by(deliveries.c.lane)
+        select(
+            deliveries.c.sink,
+            deliveries.c.lane,
+            func.min(deliveries.c.change_id).label("change_id"),
+        )
+        .where(
+            among(deliveries.c.sink, "sinks"),
+            among(deliveries.c.lane, "lanes"),
+            waits_in_lane(deliveries.c.state),
+        )
+        .group_by(deliveries.c.sink, deliveries.c.lane)
     )
 )
 _LOCK_FREE = Statement(
@@ -180,29 +190,61 @@ def claim(connection: Connection, claimer: Claimer, limit: int) -> list[int]:
     return claimed
 
 
-def settle(connection: Connection, claimer: Claimer, outcomes: Sequence[Outcome]) -> list[int]:
-    """Writes outcomes down, and claims what is next in the lanes that may go on.
+def settle(
+    connection: Connection, settled: Sequence[tuple[Claimer, Sequence[Outcome]]]
+) -> dict[str, list[int]]:
+    """Writes outcomes down; claims, by sink, what is next in the lanes that may go on.
 
-    What another worker has claimed since is left alone: it will be told again.
+    The claimers are one owner's, each outcome of its claimer's sink. What another worker has
+    claimed since is left alone: it will be told again.
     """
     now = now_s(connection)
-    by_change = {outcome.change_id: outcome for outcome in outcomes}
-    mine = connection.execute(
-        _LOCK_MINE.of(connection),
-        {"of_sink": claimer.sink, "ids": list(by_change), "owner": claimer.owner},
-    ).all()
-    if not mine:
-        return []
-    told = [(by_change[row.change_id], row.done_ms) for row in mine]
-    _WRITE_OUTCOMES.execute(connection, [_outcome_row(*one, now) for one in told])
-    ended = [row.lane for row in mine if by_change[row.change_id].state in (DONE, FAILED)]
-    asked = {"of_sink": claimer.sink, "lanes": ended}
-    wanted = sorted(connection.scalars(_FOLLOWING.of(connection), asked)) if ended else []
-    if not wanted:
-        return []
-    free = connection.scalars(
-        _LOCK_FREE.of(connection), {"of_sink": claimer.sink, "ids": wanted, "moment": now}
-    ).all()
+    claimers = {claimer.sink: claimer for claimer, _ in settled}
+    by_key = {
+        (outcome.sink, outcome.change_id): outcome
+        for _, outcomes in settled
+        for outcome in outcomes
+    }
+    asked = {
+        "ids": sorted({change_id for _sink, change_id in by_key}),
+        "sinks": sorted(claimers),
+        "owner": settled[0][0].owner,
+    }
+    mine = [
+        (by_key[row.sink, row.change_id], row)
+        for row in connection.execute(_LOCK_MINE.of(connection), asked)
+        if (row.sink, row.change_id) in by_key
+    ]
+    _WRITE_OUTCOMES.execute(
+        connection, [_outcome_row(outcome, row.done_ms, now) for outcome, row in mine]
+    )
+    ended = {(row.sink, row.lane) for outcome, row in mine if outcome.state in (DONE, FAILED)}
+    return {
+        sink: _take_free(connection, claimers[sink], change_ids, now)
+        for sink, change_ids in _following(connection, ended).items()
+    }
+
+
+def _following(connection: Connection, lanes: set[tuple[str, str]]) -> dict[str, list[int]]:
+    """By sink: what waits first in each of the (sink, lane)."""
+    found: dict[str, list[int]] = defaultdict(list)
+    if lanes:
+        asked = {
+            "sinks": sorted({sink for sink, _lane in lanes}),
+            "lanes": sorted({lane for _sink, lane in lanes}),
+        }
+        for row in connection.execute(_FOLLOWING.of(connection), asked):
+            if (row.sink, row.lane) in lanes:
+                found[row.sink].append(row.change_id)
+    return found
+
+
+def _take_free(
+    connection: Connection, claimer: Claimer, change_ids: list[int], now: float
+) -> list[int]:
+    """Claims those that nobody else has claimed."""
+    asked = {"of_sink": claimer.sink, "ids": sorted(change_ids), "moment": now}
+    free = connection.scalars(_LOCK_FREE.of(connection), asked).all()
     _take(connection, claimer, free, now)
     return list(free)
 

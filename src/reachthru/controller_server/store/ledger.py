@@ -1,5 +1,6 @@
 """The faults and what each sink still has to be told: the asynchronous door to their tables."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -20,7 +21,7 @@ from reachthru.controller_server.store.changes import (
     add_changes,
     changed_at,
 )
-from reachthru.controller_server.store.database import Database
+from reachthru.controller_server.store.database import Database, DatabaseError
 from reachthru.controller_server.store.deliveries import Backlog, Claimer, Outcome
 from reachthru.controller_server.store.leases import hold_lease
 from reachthru.controller_server.store.outages import Loss, correlate, lose_hosts
@@ -35,6 +36,8 @@ from reachthru.controller_server.store.retention import Forgotten
 from reachthru.controller_server.store.tables import fault_changes
 from reachthru.controller_server.store.tail import list_ids
 from reachthru.protocol.faults import FaultStatus
+
+Settled = tuple[Claimer, Sequence[Outcome]]
 
 WRITTEN_KEPT = 2_000  # changes: more than all workers of a controller hold
 
@@ -67,6 +70,8 @@ class Ledger:
         self._writes_stored_ms = False
         self._takers: list[Taker] = []
         self.suppressed: Counter[str] = Counter()
+        self._settled: list[Settled] = []  # to be written with what else comes at this moment
+        self._settling: asyncio.Task[dict[str, list[Pending] | DatabaseError]] | None = None
 
     def deliver_to(self, taker: Taker) -> None:
         """From now on, what is added is claimed for `taker` in the same transaction."""
@@ -146,14 +151,44 @@ class Ledger:
         return await self._database.write(operation, last=True)
 
     async def settle(self, claimer: Claimer, outcomes: Sequence[Outcome]) -> list[Pending]:
-        """Writes outcomes down; returns what is next in the lanes that may go on, claimed."""
-        stored_ms = dict(self._stored_ms)
-        carried = {} if self._writes_stored_ms else stored_ms  # by one sink's worker at a time
+        """Writes outcomes down; returns what is next in the lanes that may go on, claimed.
 
-        def operation(connection: Connection) -> list[Pending]:
+        What several sinks' workers bring at the same moment is written together.
+        """
+        if not self._settled:
+            self._settling = asyncio.create_task(self._settle_all(), name="outcomes")
+        self._settled.append((claimer, outcomes))
+        assert self._settling is not None
+        following = (await asyncio.shield(self._settling))[claimer.sink]
+        if isinstance(following, DatabaseError):
+            raise following
+        return following
+
+    async def _settle_all(self) -> dict[str, list[Pending] | DatabaseError]:
+        """By sink. One's outcome that no database would take does not hold up other sinks'."""
+        settled, self._settled = self._settled, []
+        try:
+            return dict(await self._write_outcomes(settled))
+        except DatabaseError as error:
+            if not error.of_data or len(settled) == 1:
+                return dict.fromkeys((claimer.sink for claimer, _ in settled), error)
+        alone: dict[str, list[Pending] | DatabaseError] = {}
+        for one in settled:
+            try:
+                alone |= await self._write_outcomes([one])
+            except DatabaseError as error:
+                alone[one[0].sink] = error
+        return alone
+
+    async def _write_outcomes(self, settled: Sequence[Settled]) -> dict[str, list[Pending]]:
+        stored_ms = dict(self._stored_ms)
+        carried = {} if self._writes_stored_ms else stored_ms  # by one transaction at a time
+
+        def operation(connection: Connection) -> dict[str, list[Pending]]:
             _write_stored_ms(connection, carried)
-            ids = claims.settle(connection, claimer, outcomes)
-            return list_pending(connection, {claimer.sink: ids}, stored_ms)[claimer.sink]
+            ids = claims.settle(connection, settled)
+            everybody: dict[str, list[int]] = {claimer.sink: [] for claimer, _ in settled}
+            return list_pending(connection, everybody | ids, stored_ms)
 
         if not carried:
             return await self._database.write(operation)

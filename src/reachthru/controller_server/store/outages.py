@@ -7,10 +7,9 @@ shortly before its last report that the one may have come of the other.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Select, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from reachthru.controller_server.model import iso, utc
 from reachthru.controller_server.store.bulk import Statement, Update
@@ -35,6 +34,26 @@ _RAISED_AT = Statement(
 )
 
 
+# Made once: SQLAlchemy takes longer to make a statement than to have it executed.
+_OF_HOSTS = (
+    select(
+        faults.c.id,
+        faults.c.host,
+        faults.c.raised_at,
+        faults.c.cleared_at,
+        fault_changes.c.stages_ms,
+    )
+    .join(fault_changes, fault_changes.c.fault_id == faults.c.id)
+    .where(fault_changes.c.status == FaultStatus.RAISED.value)
+    .where(faults.c.kind == FaultKind.HOST_LOST.value)
+    .where(faults.c.instance_uuid == "")  # which has an index, and these few only
+)
+_OF_LOST_HOSTS = _OF_HOSTS.where(faults.c.status == FaultStatus.RAISED.value)
+_OUTAGES = _OF_HOSTS.where(
+    or_(faults.c.status == FaultStatus.RAISED.value, faults.c.cleared_at >= bindparam("recent"))
+).order_by(faults.c.last_change_id)
+
+
 class Outage(Struct, frozen=True):
     """`since` is a little before the host's last report; `until` is None while it is lost."""
 
@@ -56,8 +75,7 @@ class Loss(Struct, frozen=True):
 
 def lose_hosts(connection: Connection, losses: Sequence[Loss], sinks: Collection[str]) -> Added:
     """Raises one fault for each host that has none yet; its instances' faults go under it."""
-    rows = connection.execute(_host_faults().where(faults.c.status == FaultStatus.RAISED.value))
-    lost = {row.host for row in rows}
+    lost = {row.host for row in connection.execute(_OF_LOST_HOSTS)}
     new = [loss for loss in losses if loss.arrived.change.host not in lost]
     added = add_changes(connection, [loss.arrived for loss in new], sinks)
     _SET_INSTANCES.execute(
@@ -108,13 +126,8 @@ def _put_under(connection: Connection, raised: Mapping[str, list[tuple[str, str]
 def _outages(connection: Connection, hosts: Iterable[str]) -> list[Outage]:
     """Those that go on, and those that ended not long ago."""
     recent = iso(datetime.now(UTC) - timedelta(seconds=LATE_S))
-    rows = connection.execute(
-        _host_faults()
-        .where(or_(faults.c.status == FaultStatus.RAISED.value, faults.c.cleared_at >= recent))
-        .order_by(faults.c.last_change_id)
-    )
     wanted, found = set(hosts), []
-    for row in rows:
+    for row in connection.execute(_OUTAGES, {"recent": recent}):
         raised = utc(row.raised_at)
         if raised is not None and row.host in wanted:
             silence = timedelta(milliseconds=-row.stages_ms.get("last_good", 0.0))
@@ -122,19 +135,3 @@ def _outages(connection: Connection, hosts: Iterable[str]) -> list[Outage]:
             cleared = utc(row.cleared_at) if row.cleared_at else None
             found.append(Outage(row.id, row.host, since, cleared))
     return found
-
-
-def _host_faults() -> Select[Any]:
-    return (
-        select(
-            faults.c.id,
-            faults.c.host,
-            faults.c.raised_at,
-            faults.c.cleared_at,
-            fault_changes.c.stages_ms,
-        )
-        .join(fault_changes, fault_changes.c.fault_id == faults.c.id)
-        .where(fault_changes.c.status == FaultStatus.RAISED.value)
-        .where(faults.c.kind == FaultKind.HOST_LOST.value)
-        .where(faults.c.instance_uuid == "")  # which has an index, and these few only
-    )

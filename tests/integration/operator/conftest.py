@@ -38,7 +38,9 @@ class Terminal:
         os.set_blocking(ours, False)
         self._fd = ours
         self.raw = ""
-        settings = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        # What this process was told of its own terminal, or has none, is nothing to the program.
+        ours_alone = {"NO_COLOR", "COLUMNS", "LINES"}
+        settings = {name: value for name, value in os.environ.items() if name not in ours_alone}
         self.process = subprocess.Popen(
             ["setsid", "--ctty", sys.executable, "-c", PROGRAM, *words],
             stdin=theirs,

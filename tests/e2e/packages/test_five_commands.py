@@ -7,11 +7,13 @@ import json
 import re
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lab.debs import ROOT, assert_purged, build_debs, note_files
+from lab.systemd_vm import build_system
 
 # What each of the five says at last; "" where its end is enough.
 SHOWN = ["", "", "\thealthy\t", "the database is gone", "the database is gone"]
@@ -27,7 +29,10 @@ def five_commands():
 @pytest.fixture(scope="module")
 def vm(boot, tmp_path_factory):
     debs = tmp_path_factory.mktemp("debs")
-    build_debs(debs)
+    with ThreadPoolExecutor() as aside:
+        system = aside.submit(build_system, ROOT / "build")  # waits for the network
+        build_debs(debs)
+        system.result()
     # Sockets have short names. Nobody listens at this machine's port: both sides are inside.
     with (
         tempfile.TemporaryDirectory(prefix="rt-") as folder,

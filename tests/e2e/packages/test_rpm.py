@@ -102,8 +102,8 @@ def vm(stack, rpms, boot):
         # As libvirt does there, and where Python has libvirt's binding there.
         vm.check("groupadd --system libvirt; groupadd --system qemu")
         vm.check(
-            "mkdir -p /usr/lib64/python3.11/site-packages;"
-            " ln -s /usr/lib/python3/dist-packages/libvirt* /usr/lib64/python3.11/site-packages"
+            "mkdir -p /usr/lib64/python3.11/site-packages; cd /usr/lib/python3/dist-packages;"
+            " ln -s $PWD/libvirt* $PWD/__pycache__ /usr/lib64/python3.11/site-packages"
         )
         note_files(vm)
         yield vm

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +18,7 @@ import msgspec
 
 import reachthru
 from benchmarks import guest_vm
+from benchmarks.guest_figures import Figures, results
 from benchmarks.guest_host import LIMIT_S, GuestPort, challenge_all
 from benchmarks.process import cpu_s, pss_mib, rss_mib
 from benchmarks.results import Result, percentile
@@ -30,13 +30,8 @@ DAEMON = "from reachthru.guest_daemon.cli import main; sys.exit(main())"
 REFERENCE = "from benchmarks.reference_guest import main; main(sys.argv[1])"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One guest program: memory in MiB, CPU in percent of a core by interval in ms."""
-
-    rss_mib: float
-    pss_mib: float
-    cpu_percent: dict[int, float]
+# Memory in MiB, resident and in parts; CPU in percent of a core by interval in ms.
+Life = tuple[float, float, dict[int, float]]
 
 
 def run() -> list[Result]:
@@ -48,42 +43,20 @@ def here(starts: int = STARTS, seconds: float = SECONDS) -> list[Result]:
         path = Path(folder) / "port.sock"
         daemon, reference = _daemon(Path(folder), path), [*_python(REFERENCE), str(path)]
         print(f"guest: {starts} starts ...", flush=True)
-        ours_started, floor_started = _starts(path, daemon, reference, starts)
+        ours, floor = _starts(path, daemon, reference, starts)
         print(f"guest: CPU for {seconds:g} s ...", flush=True)
-        ours, floor = _lives(path, daemon, reference, seconds)
-    memory = f"Pss {ours.pss_mib:.1f}, reference {floor.pss_mib:.1f}"
-    start = (
-        f"exec to Init, {ours_started.cpu_ms:.0f} ms of it CPU, reference"
-        f" {floor_started.cpu_ms:.0f}; fastest {ours_started.ms[0]:.0f}"
+        lives = _lives(path, daemon, reference, seconds)
+    cpu_ms, floor_cpu_ms = (
+        percentile(sorted(guest.start_cpu_ms for guest in started), 0.5)
+        for started in (ours, floor)
     )
-    return [
-        Result("guest_rss", ours.rss_mib, "MiB", floor.rss_mib, memory),
-        Result(
-            "guest_start",
-            percentile(ours_started.ms, 0.5),
-            "ms",
-            percentile(floor_started.ms, 0.5),
-            start,
-        ),
+    return results(
         *(
-            Result(
-                f"guest_cpu.{interval_ms}ms",
-                ours.cpu_percent[interval_ms],
-                "%",
-                floor.cpu_percent[interval_ms],
-                f"of a core; {ours.cpu_percent[interval_ms] * interval_ms * 10:.0f} us a challenge",
-            )
-            for interval_ms in INTERVALS_MS
+            Figures(sorted(guest.started_ms for guest in started), *life)
+            for started, life in zip((ours, floor), lives, strict=True)
         ),
-    ]
-
-
-@dataclass(frozen=True)
-class Started:
-    """From exec to Init: each start, sorted; the CPU of half of them is at most `cpu_ms`."""
-
-    ms: list[float]
-    cpu_ms: float
+        start=f"exec to Init, {cpu_ms:.0f} ms of it CPU, reference {floor_cpu_ms:.0f}",
+    )
 
 
 class Guest:
@@ -117,7 +90,7 @@ class Guest:
 
 def _starts(
     path: Path, daemon: list[str], reference: list[str], count: int
-) -> tuple[Started, Started]:
+) -> tuple[list[Guest], list[Guest]]:
     """Both, in turns. The first of each writes its bytecode, and is not counted."""
     guests: tuple[list[Guest], list[Guest]] = ([], [])
     for number in range(count + 1):
@@ -125,19 +98,12 @@ def _starts(
             with Guest(path, command) as guest:
                 if number:
                     started.append(guest)
-    ours, floor = (
-        Started(
-            sorted(guest.started_ms for guest in started),
-            percentile(sorted(guest.start_cpu_ms for guest in started), 0.5),
-        )
-        for started in guests
-    )
-    return ours, floor
+    return guests
 
 
 def _lives(
     path: Path, daemon: list[str], reference: list[str], seconds: float
-) -> tuple[Measured, Measured]:
+) -> tuple[Life, Life]:
     """Both programs at both intervals, all in the same seconds."""
     with ExitStack() as stack:
         crowd = [
@@ -148,7 +114,7 @@ def _lives(
         before_s = {guest: cpu_s(guest.process.pid) for guest, _ms in everyone}
         challenge_all([(guest.port, ms) for guest, ms in everyone], seconds)
         ours, floor = (
-            Measured(
+            (
                 rss_mib(guests[0][0].process.pid),
                 pss_mib(guests[0][0].process.pid),
                 {

@@ -8,12 +8,12 @@ import base64
 import socket
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import reference_guest
+from benchmarks.guest_figures import Figures, results
 from benchmarks.guest_host import GuestPort, challenge_all
-from benchmarks.results import Result, percentile
+from benchmarks.results import Result
 from reachthru.demo.image import build_image
 from reachthru.demo.qemu_vm import QemuVm
 from reachthru.demo.vm import Vm
@@ -24,17 +24,7 @@ PORT = "/dev/virtio-ports/cgcs.messaging"
 SETTINGS = f'[channel]\nport = "virtio://{PORT}"\n[heartbeat]\ninterval_ms = 1000\n'
 DAEMON = "python3 -I -S -m reachthru.guest_daemon run --config /run/reachthru/guest.toml"
 REFERENCE = f"python3 -I -S /tmp/reference_guest.py {PORT}"
-EMULATED = "in an emulated VM"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One program in the VM. CPU is in percent of its core, by interval in ms."""
-
-    started_ms: list[float]
-    rss_mib: float
-    pss_mib: float
-    cpu_percent: dict[int, float]
+EMULATED = "in an emulated VM; "
 
 
 def run() -> list[Result]:
@@ -52,28 +42,10 @@ def run() -> list[Result]:
             script = base64.b64encode(Path(reference_guest.__file__).read_bytes()).decode()
             vm.run(f"echo {script} | base64 -d >/tmp/reference_guest.py")
             ours, floor = (_measure(vm, connection, command) for command in (DAEMON, REFERENCE))
-    return _results(ours, floor)
+    return results(ours, floor, start="a shell's fork to Init", where=".vm", note=EMULATED)
 
 
-def _results(ours: Measured, floor: Measured) -> list[Result]:
-    memory = f"{EMULATED}; Pss {ours.pss_mib:.1f}, reference {floor.pss_mib:.1f}"
-    return [
-        Result("guest_rss.vm", ours.rss_mib, "MiB", floor.rss_mib, memory),
-        Result(
-            "guest_start.vm",
-            percentile(ours.started_ms, 0.5),
-            "ms",
-            percentile(floor.started_ms, 0.5),
-            f"{EMULATED}; a shell's fork to Init",
-        ),
-        *(
-            Result(f"guest_cpu.{ms}ms.vm", percent, "%", floor.cpu_percent[ms], EMULATED)
-            for ms, percent in ours.cpu_percent.items()
-        ),
-    ]
-
-
-def _measure(vm: Vm, connection: socket.socket, command: str) -> Measured:
+def _measure(vm: Vm, connection: socket.socket, command: str) -> Figures:
     started_ms = []
     for number in range(STARTS):
         port = GuestPort(connection)
@@ -92,7 +64,7 @@ def _measure(vm: Vm, connection: socket.socket, command: str) -> Measured:
         cpu_percent[interval_ms] = (_cpu_s(vm) - before_s) / seconds * 100
     rss, pss = _mib(vm, "status", "VmRSS"), _mib(vm, "smaps_rollup", "Pss")
     _kill(vm)
-    return Measured(sorted(started_ms), rss, pss, cpu_percent)
+    return Figures(sorted(started_ms), rss, pss, cpu_percent)
 
 
 def _kill(vm: Vm) -> None:

@@ -101,3 +101,5 @@ async def test_a_port_that_is_gone_is_watched_no_more(engine):
     successor.guest.send(b"an answer")
     await asyncio.sleep(0.05)
     assert successor.heard == []
+    engine.expect(successor)
+    await until(lambda: successor.heard == [b"an answer"])

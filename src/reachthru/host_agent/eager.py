@@ -44,8 +44,11 @@ class EagerPorts:
 
     def forget(self, channel: Channel) -> None:
         """Its socket is about to be closed."""
-        if channel.sock is not None and self._channels.pop(channel.sock.fileno(), None):
-            self._epoll.unregister(channel.sock.fileno())
+        if channel.sock is None:
+            return
+        descriptor = channel.sock.fileno()
+        if self._channels.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def _ready(self) -> None:
         for descriptor, _mask in self._epoll.poll(0):

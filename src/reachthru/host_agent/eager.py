@@ -44,8 +44,10 @@ class EagerPorts:
 
     def forget(self, channel: Channel) -> None:
         """Its socket is about to be closed."""
-        if channel.sock is not None and self._channels.pop(channel.sock.fileno(), None):
-            self._epoll.unregister(channel.sock.fileno())
+        descriptor = -1 if channel.sock is None else channel.sock.fileno()
+        if descriptor in self._channels:
+            del self._channels[descriptor]
+            self._epoll.unregister(descriptor)
 
     def _ready(self) -> None:
         for descriptor, _mask in self._epoll.poll(0):

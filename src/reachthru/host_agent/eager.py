@@ -44,10 +44,9 @@ class EagerPorts:
 
     def forget(self, channel: Channel) -> None:
         """Its socket is about to be closed."""
-        if channel.sock is None:
-            return
-        descriptor = channel.sock.fileno()
-        if self._channels.pop(descriptor, None) is not None:
+        descriptor = -1 if channel.sock is None else channel.sock.fileno()
+        if descriptor in self._channels:
+            del self._channels[descriptor]
             self._epoll.unregister(descriptor)
 
     def _ready(self) -> None:

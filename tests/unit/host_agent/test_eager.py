@@ -63,6 +63,15 @@ async def make_busy(engine):
     await until(lambda: first.heard)
 
 
+async def look(engine):
+    """What is watched, and was ready before, has been read when this has."""
+    last = Port()
+    engine.attach(last)
+    engine.expect(last)
+    last.guest.send(b"the last")
+    await until(lambda: last.heard)
+
+
 async def test_what_a_guest_says_after_a_message_that_was_carried_is_read_at_once(engine):
     port, other = Port(), Port()
     engine.attach(port)
@@ -83,7 +92,7 @@ async def test_once_only_until_another_one_is_carried(engine):
     port.guest.send(b"1")
     await until(lambda: port.heard == [b"1"])
     port.guest.send(b"2")
-    await asyncio.sleep(0.05)
+    await look(engine)
     assert port.heard == [b"1"]
     engine.expect(port)
     await until(lambda: port.heard == [b"1", b"2"])
@@ -99,7 +108,7 @@ async def test_a_port_that_is_gone_is_watched_no_more(engine):
     engine.attach(successor)
     await make_busy(engine)
     successor.guest.send(b"an answer")
-    await asyncio.sleep(0.05)
+    await look(engine)
     assert successor.heard == []
     engine.expect(successor)
     await until(lambda: successor.heard == [b"an answer"])
